@@ -1,0 +1,229 @@
+-- Times are whole microseconds since 1970-01-01T00:00:00Z (docs/decisions/0002), JSON is text.
+
+-- Delivery facts, one by one, as they came. `digest` is what makes a retry a duplicate.
+CREATE TABLE fact (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    digest BLOB NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    entity_source TEXT NOT NULL,
+    entity_id TEXT NOT NULL,
+    event_time BIGINT NOT NULL,
+    received_at BIGINT NOT NULL,
+    event TEXT NOT NULL,
+    raw BLOB NOT NULL
+);
+CREATE INDEX fact_entity ON fact (kind, entity_source, entity_id);
+
+-- The folds of the facts.
+CREATE TABLE deployment (
+    source TEXT NOT NULL,
+    id TEXT NOT NULL,
+    service TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    version TEXT,
+    commit_sha TEXT,
+    outcome TEXT NOT NULL,
+    kind TEXT,
+    started_at BIGINT,
+    finished_at BIGINT,
+    sort_at BIGINT NOT NULL,
+    state TEXT NOT NULL,
+    PRIMARY KEY (source, id)
+);
+CREATE INDEX deployment_place ON deployment (service, environment, finished_at);
+CREATE INDEX deployment_page ON deployment (sort_at, source, id);
+
+CREATE TABLE change (
+    repository TEXT NOT NULL,
+    sha TEXT NOT NULL,
+    service TEXT,
+    authored_at BIGINT,
+    merged_at BIGINT,
+    sort_at BIGINT NOT NULL,
+    state TEXT NOT NULL,
+    PRIMARY KEY (repository, sha)
+);
+CREATE INDEX change_page ON change (sort_at, repository, sha);
+
+CREATE TABLE incident (
+    source TEXT NOT NULL,
+    id TEXT NOT NULL,
+    service TEXT,
+    environment TEXT,
+    status TEXT NOT NULL,
+    started_at BIGINT NOT NULL,
+    resolved_at BIGINT,
+    state TEXT NOT NULL,
+    PRIMARY KEY (source, id)
+);
+CREATE INDEX incident_place ON incident (service, started_at);
+CREATE INDEX incident_page ON incident (started_at, source, id);
+
+-- Keys of requests already taken in: Idempotency-Key, webhook delivery ids, ids of telemetry events.
+CREATE TABLE seen_key (
+    key BLOB PRIMARY KEY,
+    body_digest BLOB,
+    seen_at BIGINT NOT NULL
+);
+CREATE INDEX seen_key_age ON seen_key (seen_at);
+
+-- Telemetry: one opaque row per commit group until it is materialised.
+CREATE TABLE journal (
+    replica TEXT NOT NULL,
+    sequence BIGINT NOT NULL,
+    payload BLOB NOT NULL,
+    PRIMARY KEY (replica, sequence)
+);
+
+CREATE TABLE series (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    service TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    version TEXT NOT NULL,
+    UNIQUE (service, environment, version)
+);
+
+-- `resolution` and `start` in seconds: 10, 60 and 3600, each level the exact sum of the finer one.
+CREATE TABLE bucket (
+    series_id BIGINT NOT NULL REFERENCES series (id),
+    resolution INTEGER NOT NULL,
+    start BIGINT NOT NULL,
+    requests BIGINT NOT NULL,
+    errors BIGINT NOT NULL,
+    duration_sum_us BIGINT NOT NULL,
+    durations BLOB NOT NULL,
+    PRIMARY KEY (resolution, start, series_id)
+);
+CREATE INDEX bucket_series ON bucket (series_id, resolution, start);
+
+CREATE TABLE error_group (
+    series_id BIGINT NOT NULL REFERENCES series (id),
+    fingerprint TEXT NOT NULL,
+    level TEXT NOT NULL,
+    message TEXT NOT NULL,
+    count BIGINT NOT NULL,
+    first_seen BIGINT NOT NULL,
+    last_seen BIGINT NOT NULL,
+    PRIMARY KEY (series_id, fingerprint)
+);
+
+-- Alerts: one row per incident of a fingerprint, from pending to resolved.
+CREATE TABLE alert_group (
+    id TEXT PRIMARY KEY,
+    key TEXT NOT NULL,
+    receiver TEXT NOT NULL,
+    opened_at BIGINT NOT NULL,
+    resolved_at BIGINT
+);
+CREATE INDEX alert_group_open ON alert_group (receiver, key) WHERE resolved_at IS NULL;
+
+CREATE TABLE alert (
+    id TEXT PRIMARY KEY,
+    fingerprint TEXT NOT NULL,
+    group_id TEXT REFERENCES alert_group (id),
+    kind TEXT NOT NULL,
+    service TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    severity TEXT NOT NULL,
+    state TEXT NOT NULL,
+    started_at BIGINT NOT NULL,
+    fired_at BIGINT,
+    resolved_at BIGINT,
+    updated_at BIGINT NOT NULL,
+    revision BIGINT NOT NULL,
+    detail TEXT NOT NULL
+);
+CREATE UNIQUE INDEX alert_active ON alert (fingerprint) WHERE resolved_at IS NULL;
+CREATE INDEX alert_page ON alert (started_at, id);
+
+-- What must still be told to somebody; committed with the transition that caused it.
+CREATE TABLE outbox (
+    id TEXT PRIMARY KEY,
+    group_id TEXT NOT NULL REFERENCES alert_group (id),
+    receiver TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    created_at BIGINT NOT NULL,
+    due_at BIGINT NOT NULL,
+    sent_at BIGINT,
+    error TEXT
+);
+CREATE INDEX outbox_due ON outbox (state, due_at);
+
+-- Where a group's message stands in a channel, so that it can be updated in place.
+CREATE TABLE channel_message (
+    group_id TEXT NOT NULL REFERENCES alert_group (id),
+    channel TEXT NOT NULL,
+    reference TEXT NOT NULL,
+    revision BIGINT NOT NULL,
+    PRIMARY KEY (group_id, channel)
+);
+
+CREATE TABLE rollback (
+    id TEXT PRIMARY KEY,
+    service TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    state TEXT NOT NULL,
+    deployment_source TEXT NOT NULL,
+    deployment_id TEXT NOT NULL,
+    from_version TEXT,
+    to_version TEXT,
+    summary TEXT NOT NULL,
+    decision TEXT NOT NULL,
+    fencing BIGINT NOT NULL,
+    decided_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    finished_at BIGINT
+);
+-- One decision per deployment, and one running rollback per service and environment.
+CREATE UNIQUE INDEX rollback_deployment ON rollback (deployment_source, deployment_id);
+CREATE INDEX rollback_place ON rollback (service, environment, decided_at);
+CREATE INDEX rollback_page ON rollback (decided_at, id);
+CREATE UNIQUE INDEX rollback_running ON rollback (service, environment) WHERE state = 'running';
+
+CREATE TABLE rollback_step (
+    rollback_id TEXT NOT NULL REFERENCES rollback (id),
+    step TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    idempotency_key TEXT NOT NULL,
+    fencing BIGINT NOT NULL,
+    started_at BIGINT,
+    finished_at BIGINT,
+    due_at BIGINT NOT NULL,
+    request TEXT,
+    response TEXT,
+    PRIMARY KEY (rollback_id, step)
+);
+
+CREATE TABLE quarantine (
+    service TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    version TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    since BIGINT NOT NULL,
+    lifted_at BIGINT,
+    lifted_by TEXT,
+    PRIMARY KEY (service, environment, version)
+);
+
+CREATE TABLE api_key (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    scopes TEXT NOT NULL,
+    secret_hash BLOB NOT NULL,
+    created_at BIGINT NOT NULL,
+    revoked_at BIGINT
+);
+
+-- Who may act, with a number that grows at every take-over.
+CREATE TABLE lease (
+    name TEXT PRIMARY KEY,
+    holder TEXT NOT NULL,
+    fencing BIGINT NOT NULL,
+    taken_at BIGINT NOT NULL
+);

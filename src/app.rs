@@ -1,0 +1,39 @@
+//! What the running program consists of; `serve` wires it together.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, broadcast};
+
+use crate::config::Config;
+use crate::ingest::committer::Committer;
+use crate::store::Store;
+use crate::time::Clock;
+
+/// Shared by every handler (`web::Data<App>`) and worker (`Arc<App>`).
+pub struct App {
+    pub config: ArcSwap<Config>,
+    pub store: Store,
+    pub clock: Clock,
+    pub committer: Committer,
+    pub wake: Wake,
+    /// What `GET /api/v1/stream` sends; a slow listener misses events, never slows the sender.
+    pub stream: broadcast::Sender<StreamEvent>,
+}
+
+/// Signals for the workers. A worker also runs on a timer: a lost signal costs time, not work.
+#[derive(Clone, Default)]
+pub struct Wake {
+    /// The outbox has something due.
+    pub dispatch: Arc<Notify>,
+    /// A rollback has a step to run.
+    pub saga: Arc<Notify>,
+}
+
+/// One server-sent event.
+#[derive(Debug, Clone)]
+pub struct StreamEvent {
+    /// `deployment`, `incident`, `alert`, `rollback`, `slo`.
+    pub kind: &'static str,
+    pub data: serde_json::Value,
+}

@@ -1,0 +1,1 @@
+//! Delivery metrics: pure functions from deployments, changes and incidents to numbers and explanations.

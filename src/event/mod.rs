@@ -1,0 +1,18 @@
+//! What DevPulse takes in, as plain values: delivery events one by one, telemetry as deltas.
+//!
+//! **Invariant:** nothing here reads a clock, a database or the network.
+
+pub mod delivery;
+pub mod histogram;
+pub mod receipt;
+pub mod state;
+pub mod telemetry;
+
+pub use delivery::{
+    ChangeEvent, ChangeRef, DeliveryEvent, DeploymentEvent, DeploymentKind, DeploymentOutcome, DeploymentRef,
+    EntityKey, IncidentEvent, IncidentStatus, PullRequest, SchemaDeclaration,
+};
+pub use histogram::Histogram;
+pub use receipt::{Counting, NotCounted};
+pub use state::{Change, Deployment, Incident};
+pub use telemetry::{BUCKET_SECONDS, ErrorDelta, SeriesKey, TelemetryBatch, TelemetryDelta};

@@ -1,0 +1,253 @@
+//! The state of a deployment, a change, an incident: a fold over its facts.
+//!
+//! The folds sort by (event time, content), so that any order of arrival, any duplication and any
+//! late correction give the same state.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::delivery::{
+    ChangeEvent, ChangeRef, DeploymentEvent, DeploymentKind, DeploymentOutcome, DeploymentRef, EntityKey,
+    IncidentEvent, IncidentStatus, PullRequest, SchemaDeclaration,
+};
+use crate::time::Timestamp;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Deployment {
+    #[serde(flatten)]
+    pub key: EntityKey,
+    pub service: String,
+    pub environment: String,
+    pub version: Option<String>,
+    pub commit: Option<String>,
+    pub repository: Option<String>,
+    pub outcome: DeploymentOutcome,
+    /// As declared; `None` where no source said.
+    pub kind: Option<DeploymentKind>,
+    pub started_at: Option<Timestamp>,
+    /// The first fact with the outcome above; `None` while in progress.
+    pub finished_at: Option<Timestamp>,
+    pub url: Option<String>,
+    pub schema: Option<SchemaDeclaration>,
+    pub changes: Vec<ChangeRef>,
+    pub rolls_back: Option<EntityKey>,
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// Keyed by (repository, sha).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Change {
+    pub repository: String,
+    pub sha: String,
+    pub service: Option<String>,
+    pub authored_at: Option<Timestamp>,
+    pub committed_at: Option<Timestamp>,
+    pub merged_at: Option<Timestamp>,
+    pub pull_request: Option<PullRequest>,
+    pub merge: bool,
+    pub paths: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Incident {
+    #[serde(flatten)]
+    pub key: EntityKey,
+    pub service: Option<String>,
+    pub environment: Option<String>,
+    pub status: IncidentStatus,
+    pub severity: Option<String>,
+    pub title: Option<String>,
+    pub url: Option<String>,
+    pub started_at: Timestamp,
+    pub acknowledged_at: Option<Timestamp>,
+    /// Cleared again when the incident reopens.
+    pub resolved_at: Option<Timestamp>,
+    pub deployments: Vec<DeploymentRef>,
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// Later facts win field by field; a missing field never erases a known one.
+fn newer<T: Clone>(known: &mut Option<T>, said: Option<&T>) {
+    if let Some(value) = said {
+        *known = Some(value.clone());
+    }
+}
+
+/// Sorted by event time; facts of the same instant by their content, so that ties are settled
+/// the same way whatever order they came in.
+fn in_order<T: Serialize>(facts: &[T], time: impl Fn(&T) -> Timestamp) -> Vec<&T> {
+    let mut sorted: Vec<&T> = facts.iter().collect();
+    sorted.sort_by_cached_key(|fact| (time(fact), serde_json::to_string(fact).unwrap_or_default()));
+    sorted
+}
+
+/// `None` when there are no facts.
+///
+/// A deployment that succeeded once stays succeeded (it reached its environment) and finished at
+/// its first success, however many statuses follow; without a success, the latest final status
+/// counts, from the first time it was said.
+pub fn fold_deployment(facts: &[DeploymentEvent]) -> Option<Deployment> {
+    let sorted = in_order(facts, |fact| fact.time);
+    let first = *sorted.first()?;
+    let mut state = Deployment {
+        key: first.key.clone(),
+        service: first.service.clone(),
+        environment: first.environment.clone(),
+        version: None,
+        commit: None,
+        repository: None,
+        outcome: DeploymentOutcome::InProgress,
+        kind: None,
+        started_at: None,
+        finished_at: None,
+        url: None,
+        schema: None,
+        changes: Vec::new(),
+        rolls_back: None,
+        attributes: BTreeMap::new(),
+    };
+    for fact in &sorted {
+        state.service.clone_from(&fact.service);
+        state.environment.clone_from(&fact.environment);
+        newer(&mut state.version, fact.version.as_ref());
+        newer(&mut state.commit, fact.commit.as_ref());
+        newer(&mut state.repository, fact.repository.as_ref());
+        newer(&mut state.kind, fact.kind.as_ref());
+        newer(&mut state.started_at, fact.started_at.as_ref());
+        newer(&mut state.url, fact.url.as_ref());
+        newer(&mut state.schema, fact.schema.as_ref());
+        newer(&mut state.rolls_back, fact.rolls_back.as_ref());
+        state.attributes.extend(fact.attributes.clone());
+        merge_changes(&mut state.changes, &fact.changes);
+    }
+    state.outcome = final_outcome(&sorted);
+    let said = |outcome| sorted.iter().find(|fact| fact.outcome == outcome).map(|fact| fact.time);
+    state.started_at = state.started_at.or_else(|| said(DeploymentOutcome::InProgress));
+    if state.outcome != DeploymentOutcome::InProgress {
+        state.finished_at = said(state.outcome);
+    }
+    Some(state)
+}
+
+fn final_outcome(sorted: &[&DeploymentEvent]) -> DeploymentOutcome {
+    if sorted.iter().any(|fact| fact.outcome == DeploymentOutcome::Succeeded) {
+        return DeploymentOutcome::Succeeded;
+    }
+    let last_final = sorted.iter().rev().find(|fact| fact.outcome != DeploymentOutcome::InProgress);
+    last_final.map_or(DeploymentOutcome::InProgress, |fact| fact.outcome)
+}
+
+fn merge_changes(known: &mut Vec<ChangeRef>, said: &[ChangeRef]) {
+    for change in said {
+        match known.iter_mut().find(|c| c.repository == change.repository && c.sha == change.sha) {
+            None => known.push(change.clone()),
+            Some(known) => {
+                newer(&mut known.authored_at, change.authored_at.as_ref());
+                newer(&mut known.committed_at, change.committed_at.as_ref());
+            }
+        }
+    }
+}
+
+/// `None` when there are no facts.
+pub fn fold_change(facts: &[ChangeEvent]) -> Option<Change> {
+    let sorted = in_order(facts, |fact| fact.time);
+    let first = *sorted.first()?;
+    let mut state = Change {
+        repository: first.repository.clone(),
+        sha: first.sha.clone(),
+        service: None,
+        authored_at: None,
+        committed_at: None,
+        merged_at: None,
+        pull_request: None,
+        merge: false,
+        paths: Vec::new(),
+    };
+    for fact in sorted {
+        newer(&mut state.service, fact.service.as_ref());
+        newer(&mut state.authored_at, fact.authored_at.as_ref());
+        newer(&mut state.committed_at, fact.committed_at.as_ref());
+        newer(&mut state.merged_at, fact.merged_at.as_ref());
+        state.merge |= fact.merge;
+        for path in &fact.paths {
+            if !state.paths.contains(path) {
+                state.paths.push(path.clone());
+            }
+        }
+        if let Some(said) = &fact.pull_request {
+            let known = state.pull_request.get_or_insert_default();
+            known.number = said.number;
+            newer(&mut known.opened_at, said.opened_at.as_ref());
+            newer(&mut known.first_commit_at, said.first_commit_at.as_ref());
+            newer(&mut known.first_review_at, said.first_review_at.as_ref());
+            newer(&mut known.approved_at, said.approved_at.as_ref());
+            newer(&mut known.merged_at, said.merged_at.as_ref());
+        }
+    }
+    state.paths.sort();
+    Some(state)
+}
+
+/// `None` when there are no facts.
+///
+/// The incident starts where its earliest fact says so; a resolution holds until a later fact
+/// opens the incident again.
+pub fn fold_incident(facts: &[IncidentEvent]) -> Option<Incident> {
+    let sorted = in_order(facts, |fact| fact.time);
+    let first = *sorted.first()?;
+    let mut state = Incident {
+        key: first.key.clone(),
+        service: None,
+        environment: None,
+        status: first.status,
+        severity: None,
+        title: None,
+        url: None,
+        started_at: first.time,
+        acknowledged_at: None,
+        resolved_at: None,
+        deployments: Vec::new(),
+        attributes: BTreeMap::new(),
+    };
+    let mut declared_start = None;
+    for fact in sorted {
+        newer(&mut state.service, fact.service.as_ref());
+        newer(&mut state.environment, fact.environment.as_ref());
+        newer(&mut state.severity, fact.severity.as_ref());
+        newer(&mut state.title, fact.title.as_ref());
+        newer(&mut state.url, fact.url.as_ref());
+        newer(&mut declared_start, fact.started_at.as_ref());
+        state.attributes.extend(fact.attributes.clone());
+        for named in &fact.deployments {
+            if !state.deployments.contains(named) {
+                state.deployments.push(named.clone());
+            }
+        }
+        apply_status(&mut state, fact);
+    }
+    state.deployments.sort();
+    state.started_at = declared_start.unwrap_or(state.started_at);
+    Some(state)
+}
+
+fn apply_status(state: &mut Incident, fact: &IncidentEvent) {
+    match fact.status {
+        IncidentStatus::Opened | IncidentStatus::Reopened => {
+            state.resolved_at = None;
+            state.status = fact.status;
+        }
+        IncidentStatus::Acknowledged => {
+            state.acknowledged_at = state.acknowledged_at.or(Some(fact.time));
+            if state.resolved_at.is_none() {
+                state.status = fact.status;
+            }
+        }
+        IncidentStatus::Resolved => {
+            state.resolved_at = state.resolved_at.or(Some(fact.time));
+            state.status = fact.status;
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The HTTP surface. `routes.rs` has every route on one screen.
+
+pub mod auth;
+pub mod problem;
+
+pub use auth::Caller;
+pub use problem::Problem;

@@ -1,0 +1,3 @@
+//! Taking events in: bytes → events → one durable commit per group → receipts.
+
+pub mod committer;

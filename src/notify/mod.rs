@@ -1,0 +1,1 @@
+//! Telling people: Slack, e-mail and webhooks.

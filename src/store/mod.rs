@@ -1,0 +1,120 @@
+//! The database: embedded SQLite or PostgreSQL behind one enum, never a trait, never a mock.
+//!
+//! Queries are functions over `&mut Conn` in the submodules, one per table family; what must be
+//! atomic takes a [`Tx`]. Every write that must survive is committed with an fsync
+//! (`synchronous=FULL`, PostgreSQL's `synchronous_commit=on`).
+
+pub mod conn;
+pub mod lease;
+pub mod open;
+pub mod schema;
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use diesel_async::AsyncPgConnection;
+use diesel_async::pooled_connection::deadpool::{Pool, PoolError};
+use tokio::sync::Mutex;
+
+pub use conn::Conn;
+use conn::SqliteAsync;
+
+#[derive(Clone)]
+pub enum Store {
+    Postgres(Pool<AsyncPgConnection>),
+    Sqlite { writer: Arc<Mutex<SqliteAsync>>, readers: Pool<SqliteAsync>, path: Arc<std::path::Path> },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the database refused: {0}")]
+    Query(#[from] diesel::result::Error),
+    #[error("no database connection: {0}")]
+    Pool(#[from] PoolError),
+    #[error("cannot connect to the database: {0}")]
+    Connect(#[from] diesel::ConnectionError),
+    #[error("database url {url}: {reason}")]
+    Url { url: String, reason: String },
+    #[error("migration: {0}")]
+    Migration(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("stored {what} cannot be read: {source}")]
+    Decode { what: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl Store {
+    /// A connection for reading.
+    ///
+    /// # Errors
+    /// No connection can be had within the pool's time limit.
+    pub async fn read(&self) -> Result<Conn, StoreError> {
+        Ok(match self {
+            Self::Postgres(pool) => Conn::Postgres(pool.get().await?),
+            Self::Sqlite { readers, .. } => Conn::SqliteReader(readers.get().await?),
+        })
+    }
+
+    /// A transaction that writes. Nothing of it is kept unless [`Tx::commit`] answers `Ok`.
+    ///
+    /// # Errors
+    /// No connection can be had, or the database does not answer.
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        let mut conn = match self {
+            Self::Postgres(pool) => Conn::Postgres(pool.get().await?),
+            Self::Sqlite { writer, .. } => {
+                let mut conn = Conn::SqliteWriter(Arc::clone(writer).lock_owned().await);
+                // A transaction whose owner was dropped half way is still open here.
+                if conn.roll_back().await.is_ok() {
+                    tracing::warn!("an abandoned transaction was rolled back");
+                }
+                conn
+            }
+        };
+        conn.begin().await?;
+        Ok(Tx(conn))
+    }
+
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) => "postgresql",
+            Self::Sqlite { .. } => "sqlite",
+        }
+    }
+}
+
+/// An open transaction. Dropping it without [`Tx::commit`] undoes it: SQLite's writer is rolled
+/// back by whoever takes it next, a PostgreSQL connection is thrown away by the pool.
+pub struct Tx(Conn);
+
+impl Tx {
+    /// Commits, durably.
+    ///
+    /// # Errors
+    /// The database did not commit; nothing of the transaction is kept.
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        self.0.commit().await
+    }
+
+    /// Undoes the transaction at once.
+    ///
+    /// # Errors
+    /// The database did not answer; the transaction is undone all the same.
+    pub async fn roll_back(mut self) -> Result<(), StoreError> {
+        self.0.roll_back().await
+    }
+}
+
+impl Deref for Tx {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        &self.0
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.0
+    }
+}

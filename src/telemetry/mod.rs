@@ -1,0 +1,1 @@
+//! DevPulse's own logs, traces and metrics.

@@ -1,0 +1,174 @@
+//! Points in time, and the one place where the clock is read.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A point in time: whole microseconds since 1970-01-01T00:00:00Z.
+///
+/// Everything inside DevPulse, both databases included, keeps time this way, so that a value
+/// read back is the value written (see `docs/decisions/0002-time-is-an-integer.md`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    pub const fn from_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1_000_000))
+    }
+
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds, rounded towards the past.
+    pub const fn seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
+    /// Seconds with their fraction, for gauges.
+    pub fn seconds_f64(self) -> f64 {
+        crate::num::signed_float(self.0) / 1e6
+    }
+
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(micros_of(duration)))
+    }
+
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(micros_of(duration)))
+    }
+
+    /// Signed microseconds from `earlier` to `self`.
+    pub const fn micros_since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The time from `earlier` to `self`, zero when `earlier` is later.
+    pub fn duration_since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.micros_since(earlier)).unwrap_or(0))
+    }
+
+    /// `None` beyond the years chrono can show (about ±262,000).
+    pub fn to_datetime(self) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp_micros(self.0)
+    }
+
+    /// RFC 3339, with any offset.
+    ///
+    /// # Errors
+    /// The text is not RFC 3339.
+    pub fn parse(text: &str) -> Result<Self, chrono::ParseError> {
+        DateTime::parse_from_rfc3339(text).map(|t| Self(t.timestamp_micros()))
+    }
+}
+
+fn micros_of(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+impl<Z: chrono::TimeZone> From<DateTime<Z>> for Timestamp {
+    fn from(t: DateTime<Z>) -> Self {
+        Self(t.timestamp_micros())
+    }
+}
+
+/// RFC 3339 in UTC with as many fraction digits as the value needs.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.to_datetime() {
+            Some(t) => f.write_str(&t.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+            None => write!(f, "{} µs", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text).map_err(|_| {
+            serde::de::Error::custom("must be an RFC 3339 time with an offset, such as 2026-01-05T10:04:00Z")
+        })
+    }
+}
+
+impl utoipa::PartialSchema for Timestamp {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for Timestamp {}
+
+/// The clock: the system's, or one that tests and simulations move by hand.
+#[derive(Clone, Default)]
+pub struct Clock(Option<Arc<AtomicI64>>);
+
+impl Clock {
+    pub const fn system() -> Self {
+        Self(None)
+    }
+
+    /// A clock that stands at `start` until [`Clock::advance`] moves it.
+    pub fn manual(start: Timestamp) -> Self {
+        Self(Some(Arc::new(AtomicI64::new(start.micros()))))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the clock's home")]
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            None => Timestamp::from(Utc::now()),
+            Some(micros) => Timestamp(micros.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Moves a manual clock; the system's clock stays as it is.
+    pub fn advance(&self, by: Duration) {
+        if let Some(micros) = &self.0 {
+            micros.fetch_add(micros_of(by), Ordering::SeqCst);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_are_honoured_and_fractions_survive() {
+        let t = Timestamp::parse("2021-04-28T21:50:00.123456+02:00").unwrap();
+        assert_eq!(t.to_string(), "2021-04-28T19:50:00.123456Z");
+        assert_eq!(serde_json::from_str::<Timestamp>(&serde_json::to_string(&t).unwrap()).unwrap(), t);
+    }
+
+    #[test]
+    fn seconds_round_towards_the_past() {
+        assert_eq!(Timestamp::from_micros(-1).seconds(), -1);
+        assert_eq!(Timestamp::from_micros(1_999_999).seconds(), 1);
+    }
+}

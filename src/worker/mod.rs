@@ -1,0 +1,1 @@
+//! What runs in the background: idempotent tasks woken by a signal and by a timer.

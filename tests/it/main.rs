@@ -1,0 +1,33 @@
+//! The integration tests: one binary, real databases, real peers.
+
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test may stop at the first surprise"
+)]
+
+mod support;
+
+mod alerts;
+mod bad_input;
+mod config;
+mod crash;
+mod demo;
+mod documents;
+mod dora;
+mod end_to_end;
+mod github;
+mod ingest;
+mod keys;
+mod metrics_page;
+mod notify;
+mod rollbacks;
+mod slos;
+mod store;
