@@ -1,1 +1,1 @@
-//! bad_input
+//! Bad input.

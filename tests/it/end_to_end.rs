@@ -1,1 +1,1 @@
-//! end_to_end
+//! End to end.

@@ -1,1 +1,1 @@
-//! metrics_page
+//! Metrics page.
