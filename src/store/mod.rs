@@ -4,9 +4,11 @@
 //! atomic takes a [`Tx`]. Every write that must survive is committed with an fsync
 //! (`synchronous=FULL`, PostgreSQL's `synchronous_commit=on`).
 
+pub mod alert;
 pub mod conn;
 pub mod lease;
 pub mod open;
+pub mod outbox;
 pub mod schema;
 
 use std::ops::{Deref, DerefMut};

@@ -1,1 +1,4 @@
-//! What runs in the background: idempotent tasks woken by a signal and by a timer.
+//! Background work: idempotent functions woken by a signal and by a timer, without input.
+
+pub mod alert_metrics;
+pub mod dispatch;
