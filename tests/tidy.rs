@@ -10,6 +10,8 @@
     reason = "a test may stop at the first surprise"
 )]
 
+#[path = "tidy/dashboards.rs"]
+mod dashboards;
 #[path = "tidy/rust.rs"]
 mod rust;
 #[path = "tidy/sql.rs"]
@@ -222,6 +224,23 @@ fn a_metric_that_nobody_exports_is_found() {
     assert_eq!(used, BTreeSet::from(["devpulse_a_seconds_bucket", "devpulse_b", "devpulse_d_sum"]));
     let source = "histogram!(\"devpulse_a_seconds\"); gauge!(\"devpulse_b_ratio\"); \"devpulse_d_sum\"";
     assert_eq!(unknown_metrics(&used, source), ["devpulse_b"]);
+}
+
+#[test]
+fn dashboards_can_be_imported_and_their_queries_parse() {
+    let mut wrong = Vec::new();
+    for (name, text) in files_in("dashboards") {
+        let dashboard = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        wrong.extend(dashboards::problems(&dashboard).iter().map(|what| format!("{name}: {what}")));
+        let queries = dashboards::queries(&dashboard);
+        assert!(!queries.is_empty(), "{name} asks nothing");
+        let rules = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(rules.path(), dashboards::as_rules(&queries)).unwrap();
+        let checked = std::process::Command::new("promtool").args(["check", "rules"]).arg(rules.path()).output();
+        let checked = checked.expect("promtool runs: Debian's package prometheus has it");
+        assert!(checked.status.success(), "{name}: {}", String::from_utf8_lossy(&checked.stderr));
+    }
+    assert_none(&wrong);
 }
 
 fn file_problems(name: &str, text: &str) -> Vec<String> {
