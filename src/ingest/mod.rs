@@ -1,3 +1,10 @@
 //! Taking events in: bytes → events → one durable commit per group → receipts.
 
 pub mod committer;
+pub mod decode;
+pub mod fault;
+pub mod github;
+pub mod key;
+pub mod native;
+pub mod receipt;
+mod wire;
