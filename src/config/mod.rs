@@ -4,6 +4,7 @@ mod catalogue;
 pub mod duration;
 mod error;
 mod load;
+pub mod environments;
 pub mod model;
 mod policies;
 mod reader;
@@ -16,6 +17,7 @@ mod tree;
 
 pub use error::{ConfigError, FindingView};
 pub use load::{DEFAULTS, Loaded, load, parse};
+pub use environments::EnvironmentNames;
 pub use model::Config;
 pub use reload::needs_restart;
 
