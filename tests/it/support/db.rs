@@ -7,10 +7,17 @@
 use devpulse::store::{Store, open};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 
+/// A database that nothing has touched yet; the binary under test migrates it.
+pub struct Database {
+    pub url: String,
+    _home: Home,
+}
+
+/// A database with its schema, and a store on it.
 pub struct TestDb {
     pub url: String,
     pub store: Store,
-    _home: Home,
+    _database: Database,
 }
 
 enum Home {
@@ -18,18 +25,32 @@ enum Home {
     Server { admin: String, name: String },
 }
 
-impl TestDb {
+impl Database {
+    #[expect(clippy::unused_async, reason = "the same shape for both back ends")]
     pub async fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("devpulse.db").display());
-        let store = open::open(&url, 4).await.unwrap();
-        Self { url, store, _home: Home::Folder(folder) }
+        Self { url, _home: Home::Folder(folder) }
     }
 
     pub async fn postgres() -> Self {
         let (admin, name, url) = fresh_postgres().await;
-        let store = open::open(&url, 4).await.unwrap();
-        Self { url, store, _home: Home::Server { admin, name } }
+        Self { url, _home: Home::Server { admin, name } }
+    }
+}
+
+impl TestDb {
+    pub async fn sqlite() -> Self {
+        Self::on(Database::sqlite().await).await
+    }
+
+    pub async fn postgres() -> Self {
+        Self::on(Database::postgres().await).await
+    }
+
+    async fn on(database: Database) -> Self {
+        let store = open::open(&database.url, 4).await.unwrap();
+        Self { url: database.url.clone(), store, _database: database }
     }
 }
 
@@ -60,25 +81,26 @@ impl Drop for Home {
     }
 }
 
-/// Writes each test twice: `name::sqlite` and `name::postgres`.
+/// Writes each test twice: `name::sqlite` and `name::postgres`. The argument is a [`TestDb`], or a
+/// [`Database`] for tests of the binary.
 macro_rules! on_both {
-    ($($(#[$meta:meta])* async fn $name:ident($db:ident: TestDb) $body:block)*) => {$(
+    ($($(#[$meta:meta])* async fn $name:ident($db:ident: $kind:ident) $body:block)*) => {$(
         mod $name {
             #[allow(unused_imports, reason = "small modules need little of it")]
             use super::*;
-            use crate::support::db::TestDb;
+            use crate::support::db::$kind;
 
             $(#[$meta])*
-            async fn body($db: TestDb) $body
+            async fn body($db: $kind) $body
 
             #[tokio::test(flavor = "multi_thread")]
             async fn sqlite() {
-                body(TestDb::sqlite().await).await;
+                body($kind::sqlite().await).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]
             async fn postgres() {
-                body(TestDb::postgres().await).await;
+                body($kind::postgres().await).await;
             }
         }
     )*};
