@@ -18,6 +18,7 @@ const START: Duration = Duration::from_secs(30);
 pub struct DevPulse {
     process: Process,
     folder: TempDir,
+    environment: Vec<(String, String)>,
     port: u16,
     client: Client,
     bearer: Option<String>,
@@ -27,19 +28,25 @@ impl DevPulse {
     /// Starts DevPulse on the database at `url`; `rest` is the configuration besides `server` and
     /// `database`. Returns when it is ready.
     pub async fn start(url: &str, rest: &str) -> Self {
-        let started = Self::spawn(url, rest);
+        Self::start_with(url, rest, &[]).await
+    }
+
+    /// With variables that override the configuration.
+    pub async fn start_with(url: &str, rest: &str, variables: &[(&str, &str)]) -> Self {
+        let started = Self::spawn(url, rest, variables);
         started.ready().await;
         started
     }
 
-    /// Like [`DevPulse::start`], for databases that are not there yet.
-    pub fn spawn(url: &str, rest: &str) -> Self {
+    fn spawn(url: &str, rest: &str, variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = ports::free();
         let server = format!("server: {{listen: \"127.0.0.1:{port}\"}}\ndatabase: {{url: \"{url}\"}}\n");
         std::fs::write(folder.path().join("devpulse.yaml"), server + rest).unwrap();
-        let process = launch(folder.path());
-        Self { process, folder, port, client: client(), bearer: None }
+        let environment: Vec<_> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let process = launch(folder.path(), &environment);
+        Self { process, folder, environment, port, client: client(), bearer: None }
     }
 
     pub async fn ready(&self) {
@@ -57,7 +64,7 @@ impl DevPulse {
 
     /// Starts the killed program again with the same configuration, port and database.
     pub async fn restart(&mut self) {
-        self.process = launch(self.folder.path());
+        self.process = launch(self.folder.path(), &self.environment);
         self.ready().await;
     }
 
@@ -75,6 +82,20 @@ impl DevPulse {
 
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// Every item of a list endpoint, page by page.
+    pub async fn all(&self, path: &str) -> Vec<Value> {
+        let (mut items, mut next) = (Vec::new(), String::new());
+        let separator = if path.contains('?') { '&' } else { '?' };
+        loop {
+            let page = self.get(&format!("{path}{next}")).await;
+            items.extend(page["items"].as_array().unwrap().iter().cloned());
+            match page["next"].as_str() {
+                Some(cursor) => next = format!("{separator}cursor={cursor}"),
+                None => return items,
+            }
+        }
     }
 
     /// From now on every request carries this key.
@@ -122,9 +143,9 @@ impl DevPulse {
     }
 }
 
-fn launch(folder: &Path) -> Process {
+fn launch(folder: &Path, environment: &[(String, String)]) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_devpulse"));
     command.arg("serve").arg("--config").arg(folder.join("devpulse.yaml")).current_dir(folder);
-    command.env_remove("DEVPULSE_DATABASE_URL").env("NO_PROXY", "*");
+    command.env_remove("DEVPULSE_DATABASE_URL").envs(environment.iter().cloned());
     Process::start("devpulse", &mut command, folder.join("devpulse.log"))
 }

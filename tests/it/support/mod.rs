@@ -9,6 +9,7 @@ pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod prometheus;
+pub mod random;
 pub mod slack;
 pub mod smtp;
 pub mod traffic;
