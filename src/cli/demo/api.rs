@@ -1,0 +1,81 @@
+//! The demo as a client of its own server: everything goes over HTTP, as it would for anyone.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::DemoError;
+
+/// Events in one request.
+const BATCH: usize = 500;
+
+#[derive(Clone)]
+pub struct Api {
+    client: reqwest::Client,
+    base: String,
+}
+
+impl Api {
+    pub fn new(base: String) -> Result<Self, DemoError> {
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
+        Ok(Self { client, base })
+    }
+
+    pub fn url(&self) -> &str {
+        &self.base
+    }
+
+    /// Whether DevPulse says that it is ready.
+    pub async fn is_ready(&self) -> bool {
+        let answer = self.client.get(format!("{}/-/ready", self.base)).send().await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    pub async fn get(&self, path: &str) -> Result<Value, DemoError> {
+        self.answer(path, self.client.get(format!("{}{path}", self.base))).await
+    }
+
+    /// Sends events; each must be taken in.
+    pub async fn send(&self, events: &[Value]) -> Result<(), DemoError> {
+        for batch in events.chunks(BATCH) {
+            let path = "/api/v1/events?receipt=summary";
+            let receipt = self.answer(path, self.client.post(format!("{}{path}", self.base)).json(batch)).await?;
+            if receipt["invalid"] != 0 {
+                return Err(DemoError::Refused { path: path.to_owned(), status: 200, body: receipt.to_string() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks until `check` finds in the answer what it looks for.
+    pub async fn until<T>(
+        &self,
+        what: &'static str,
+        path: &str,
+        within: Duration,
+        check: impl Fn(&Value) -> Option<T>,
+    ) -> Result<T, DemoError> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(found) = check(&self.get(path).await?) {
+                return Ok(found);
+            }
+            if Instant::now() > deadline {
+                return Err(DemoError::Vain { what, waited: within });
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn answer(&self, path: &str, request: reqwest::RequestBuilder) -> Result<Value, DemoError> {
+        let answer = request.send().await?;
+        let status = answer.status();
+        let body = answer.text().await?;
+        let refused = || DemoError::Refused { path: path.to_owned(), status: status.as_u16(), body: body.clone() };
+        if !status.is_success() {
+            return Err(refused());
+        }
+        serde_json::from_str(&body).map_err(|_| refused())
+    }
+}
