@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::support::db::Database;
+use crate::support::database::Database;
 use crate::support::devpulse::DevPulse;
 use crate::support::github;
 use crate::support::http::Answer;

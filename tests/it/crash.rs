@@ -31,7 +31,7 @@ on_both! {
 
         let stop = Arc::new(AtomicBool::new(false));
         let loaders: Vec<_> = (0..LOADERS).map(|n| tokio::spawn(load(devpulse.url(""), n, Arc::clone(&stop)))).collect();
-        let mut random = Random::fresh();
+        let mut random = Random::new();
         let mut deployments: Vec<JoinHandle<()>> = Vec::new();
         for n in 0..KILLS {
             sleep(Duration::from_millis(random.below(60))).await;
@@ -163,14 +163,15 @@ async fn everything_is_there_once(devpulse: &DevPulse, n: u64, acknowledged: u64
 
 async fn rolled_back_once(devpulse: &DevPulse, target: &Target, n: u64) {
     let service = format!("shop-{n}");
-    let rollback = until(&format!("the rollback of {service}"), Duration::from_secs(60), async || {
+    let rollback = until(&format!("the rollback of {service}"), Duration::from_mins(1), async || {
         let rollbacks = devpulse.all(&format!("/api/v1/rollbacks?service={service}")).await;
         assert!(rollbacks.len() <= 1, "{rollbacks:#?}");
         rollbacks.into_iter().next().filter(|rollback| rollback["state"] == "done")
     })
     .await;
     assert_eq!((&rollback["from_version"], &rollback["to_version"]), (&json!("2"), &json!("1")), "{rollback:#}");
-    assert_eq!(target.effects(&service).len(), 1, "{service} was rolled back more than once");
+    let effects = target.effects(&service);
+    assert_eq!(effects.len(), 1, "{service} was rolled back more than once: {effects:?}");
     let kept = devpulse.all(&format!("/api/v1/deployments?service={service}")).await;
     let recorded = kept.iter().filter(|deployment| deployment["kind"] == "rollback").count();
     assert_eq!((recorded, kept.len()), (1, 3), "{kept:#?}");

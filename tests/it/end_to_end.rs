@@ -20,7 +20,7 @@ use crate::support::wait::until;
 const GITHUB_SECRET: &str = "between GitHub and DevPulse";
 const GOOD: &str = "1.4.1";
 const BAD: &str = "1.4.2";
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 on_both! {
     async fn a_bad_deployment_is_taken_back_and_everyone_knows(db: Database) {

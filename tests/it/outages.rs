@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::db::Database;
+use crate::support::database::Database;
 use crate::support::devpulse::DevPulse;
 use crate::support::http::{Answer, client};
 use crate::support::postgres::{PrivatePostgres, is_root};

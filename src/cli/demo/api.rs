@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::DemoError;
+use super::answers::Receipt;
 
 /// Events in one request.
 const BATCH: usize = 500;
@@ -32,7 +34,7 @@ impl Api {
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 
-    pub async fn get(&self, path: &str) -> Result<Value, DemoError> {
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, DemoError> {
         self.answer(path, self.client.get(format!("{}{path}", self.base))).await
     }
 
@@ -40,25 +42,26 @@ impl Api {
     pub async fn send(&self, events: &[Value]) -> Result<(), DemoError> {
         for batch in events.chunks(BATCH) {
             let path = "/api/v1/events?receipt=summary";
-            let receipt = self.answer(path, self.client.post(format!("{}{path}", self.base)).json(batch)).await?;
-            if receipt["invalid"] != 0 {
-                return Err(DemoError::Refused { path: path.to_owned(), status: 200, body: receipt.to_string() });
+            let request = self.client.post(format!("{}{path}", self.base)).json(batch);
+            let receipt: Receipt = self.answer(path, request).await?;
+            if receipt.invalid > 0 {
+                return Err(DemoError::Invalid(receipt.invalid));
             }
         }
         Ok(())
     }
 
     /// Asks until `check` finds in the answer what it looks for.
-    pub async fn until<T>(
+    pub async fn until<A: DeserializeOwned, T>(
         &self,
         what: &'static str,
         path: &str,
         within: Duration,
-        check: impl Fn(&Value) -> Option<T>,
+        check: impl Fn(A) -> Option<T>,
     ) -> Result<T, DemoError> {
         let deadline = Instant::now() + within;
         loop {
-            if let Some(found) = check(&self.get(path).await?) {
+            if let Some(found) = check(self.get(path).await?) {
                 return Ok(found);
             }
             if Instant::now() > deadline {
@@ -68,14 +71,13 @@ impl Api {
         }
     }
 
-    async fn answer(&self, path: &str, request: reqwest::RequestBuilder) -> Result<Value, DemoError> {
+    async fn answer<T: DeserializeOwned>(&self, path: &str, request: reqwest::RequestBuilder) -> Result<T, DemoError> {
         let answer = request.send().await?;
         let status = answer.status();
         let body = answer.text().await?;
-        let refused = || DemoError::Refused { path: path.to_owned(), status: status.as_u16(), body: body.clone() };
         if !status.is_success() {
-            return Err(refused());
+            return Err(DemoError::Refused { path: path.to_owned(), status: status.as_u16(), body });
         }
-        serde_json::from_str(&body).map_err(|_| refused())
+        serde_json::from_str(&body).map_err(|error| DemoError::Shape { path: path.to_owned(), error })
     }
 }

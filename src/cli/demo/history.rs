@@ -69,8 +69,8 @@ fn deployments(now: Timestamp) -> Vec<Deployed> {
 
 fn event(deployed: &Deployed) -> Value {
     let minutes_in_work = u64::try_from(40 + deployed.number * 7 % 60).unwrap_or(40);
-    let changes: Vec<Value> = (0..1 + deployed.number % 3).map(|n| change(deployed, n, minutes_in_work)).collect();
-    let sha = changes.last().map(|change| change["sha"].clone());
+    let changes: Vec<Value> = (0..=deployed.number % 3).map(|n| change(deployed, n, minutes_in_work)).collect();
+    let sha = sha(deployed, deployed.number % 3);
     json!({"type": "deployment", "id": format!("d-{}", deployed.number), "source": SOURCE, "time": deployed.at,
         "service": SERVICE, "environment": ENVIRONMENT, "version": deployed.version(), "commit": sha,
         "outcome": "succeeded", "started_at": deployed.at.minus(MINUTE * 4), "kind": deployed.kind,
@@ -79,8 +79,12 @@ fn event(deployed: &Deployed) -> Value {
 
 fn change(deployed: &Deployed, n: usize, minutes_in_work: u64) -> Value {
     let authored = deployed.at.minus(Duration::from_mins(minutes_in_work * (u64::try_from(n).unwrap_or(0) + 1)));
-    json!({"repository": "acme/checkout", "sha": format!("{:040x}", deployed.number * 10 + n),
+    json!({"repository": "acme/checkout", "sha": sha(deployed, n),
         "authored_at": authored, "committed_at": authored.plus(MINUTE)})
+}
+
+fn sha(deployed: &Deployed, n: usize) -> String {
+    format!("{:040x}", deployed.number * 10 + n)
 }
 
 /// Opened twelve minutes after the failing deployment, resolved five after its hotfix.

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use parking_lot::Mutex;
+use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 
+use super::answers::{Call, Version};
 use super::narrator::Narrator;
 use super::shop::Shop;
 
@@ -24,13 +26,13 @@ pub struct Listener {
 struct Heard {
     shop: Shop,
     narrator: Narrator,
-    alerts: Mutex<Vec<Value>>,
-    rollbacks: Mutex<Vec<Value>>,
+    alerts: Mutex<u64>,
+    calls: Mutex<u64>,
 }
 
 impl Listener {
     pub fn start(shop: Shop, narrator: Narrator) -> Result<Self, std::io::Error> {
-        let heard = Arc::new(Heard { shop, narrator, alerts: Mutex::default(), rollbacks: Mutex::default() });
+        let heard = Arc::new(Heard { shop, narrator, alerts: Mutex::default(), calls: Mutex::default() });
         let data = web::Data::from(Arc::clone(&heard));
         let factory = move || {
             App::new()
@@ -50,14 +52,14 @@ impl Listener {
         self.port
     }
 
-    /// The alerts received so far, as DevPulse's webhook sends them.
-    pub fn alerts(&self) -> Vec<Value> {
-        self.heard.alerts.lock().clone()
+    /// Messages about alerts so far.
+    pub fn alerts(&self) -> u64 {
+        *self.heard.alerts.lock()
     }
 
-    /// The calls to roll back.
-    pub fn rollbacks(&self) -> Vec<Value> {
-        self.heard.rollbacks.lock().clone()
+    /// Calls to roll back so far.
+    pub fn calls(&self) -> u64 {
+        *self.heard.calls.lock()
     }
 
     pub async fn stop(self) {
@@ -67,29 +69,37 @@ impl Listener {
 
 /// Puts the version that DevPulse names back in front of the customers.
 async fn roll_back(request: HttpRequest, body: web::Bytes, heard: web::Data<Heard>) -> HttpResponse {
-    let Some(call) = verified(&request, &body) else { return HttpResponse::Unauthorized().finish() };
-    let Some(version) = call["to"]["version"].as_str() else { return HttpResponse::BadRequest().finish() };
-    heard.shop.switch_to(version);
+    if !is_signed(&request, &body) {
+        return HttpResponse::Unauthorized().finish();
+    }
+    let Ok(Call { to: Version { version } }) = serde_json::from_slice(&body) else {
+        return HttpResponse::BadRequest().finish();
+    };
+    heard.shop.switch_to(&version);
+    *heard.calls.lock() += 1;
     let _ = heard.narrator.event("target", &format!("DevPulse calls: back to {version}. Switched."));
-    heard.rollbacks.lock().push(call);
     HttpResponse::Ok().json(json!({"status": "done"}))
 }
 
 async fn alert(request: HttpRequest, body: web::Bytes, heard: web::Data<Heard>) -> HttpResponse {
-    let Some(message) = verified(&request, &body) else { return HttpResponse::Unauthorized().finish() };
-    let text = ["headline", "title", "text", "summary"].iter().find_map(|field| message[*field].as_str());
-    let _ = heard.narrator.event("alert", text.unwrap_or("(see the webhook's body)"));
-    heard.alerts.lock().push(message);
+    if !is_signed(&request, &body) {
+        return HttpResponse::Unauthorized().finish();
+    }
+    let Ok(message) = serde_json::from_slice::<Value>(&body) else { return HttpResponse::BadRequest().finish() };
+    let text = ["headline", "title", "text", "summary"].iter().find_map(|field| message.get(field)?.as_str());
+    let _ = heard.narrator.event("alert", text.unwrap_or_default());
+    *heard.alerts.lock() += 1;
     HttpResponse::NoContent().finish()
 }
 
-/// The body, when its Standard Webhooks signature is good.
-fn verified(request: &HttpRequest, body: &[u8]) -> Option<Value> {
+/// Whether the Standard Webhooks signature is good.
+fn is_signed(request: &HttpRequest, body: &[u8]) -> bool {
     let mut headers = reqwest::header::HeaderMap::new();
     for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
-        let value = request.headers().get(name)?;
-        headers.insert(name, reqwest::header::HeaderValue::from_bytes(value.as_bytes()).ok()?);
+        let value = request.headers().get(name).map(|value| HeaderValue::from_bytes(value.as_bytes()));
+        if let Some(Ok(value)) = value {
+            headers.insert(name, value);
+        }
     }
-    Webhook::new(SECRET).ok()?.verify(body, &headers).ok()?;
-    serde_json::from_slice(body).ok()
+    Webhook::new(SECRET).is_ok_and(|secret| secret.verify(body, &headers).is_ok())
 }

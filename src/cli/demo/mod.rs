@@ -1,6 +1,7 @@
 //! `devpulse demo`: a self-contained story. A healthy history, a bad deployment under simulated
 //! live traffic, the burn, the alert, the automatic rollback and the recovery, in under a minute.
 
+mod answers;
 mod api;
 mod facts;
 mod history;
@@ -54,8 +55,10 @@ pub enum DemoError {
     Io(#[from] std::io::Error),
     #[error("waited {} s in vain for {what}", waited.as_secs())]
     Vain { what: &'static str, waited: Duration },
-    #[error("the demo's answer lacks {0}")]
-    Shape(&'static str),
+    #[error("the demo's server answered {path} with something else than expected: {error}")]
+    Shape { path: String, error: serde_json::Error },
+    #[error("the demo's server refused {0} events")]
+    Invalid(u64),
 }
 
 /// Runs the story to its end, or to Ctrl-C, which is a clean end as well. Whatever happens, the

@@ -51,7 +51,7 @@ impl Shop {
 
     /// From now on this version answers.
     pub fn switch_to(&self, version: &str) {
-        self.0.lock().live = version.to_owned();
+        version.clone_into(&mut self.0.lock().live);
     }
 
     /// This version is the one with the bug.
@@ -97,7 +97,7 @@ impl Shop {
     }
 }
 
-/// SplitMix64.
+/// `SplitMix64`.
 struct Random(u64);
 
 impl Random {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::DemoError;
+use super::answers::{Dora, Objective, Page, Rollback};
 use super::api::Api;
-use super::facts::{Facts, table};
+use super::facts::{Facts, Metrics, table};
 use super::history::{History, history};
 use super::listener::Listener;
 use super::narrator::Narrator;
@@ -33,16 +34,19 @@ impl Story<'_> {
     /// Something that was to happen did not, in time.
     pub async fn tell(&self) -> Result<Facts, DemoError> {
         let history = self.the_past().await?;
-        let before = self.api().get(DORA).await?["metrics"].clone();
-        let live_traffic = self.shop.serve(self.api());
+        let before = self.numbers().await?;
         tokio::select! {
-            stopped = live_traffic => Err(stopped.err().unwrap_or(DemoError::Shape("live traffic"))),
+            Err(failed) = self.shop.serve(self.api()) => Err(failed),
             told = self.the_present(&history, before) => told,
         }
     }
 
     fn api(&self) -> &Api {
         self.server.api()
+    }
+
+    async fn numbers(&self) -> Result<Metrics, DemoError> {
+        Ok(self.api().get::<Dora>(DORA).await?.metrics)
     }
 
     async fn the_past(&self) -> Result<History, DemoError> {
@@ -61,20 +65,18 @@ impl Story<'_> {
         Ok(history)
     }
 
-    async fn the_present(&self, history: &History, before: Value) -> Result<Facts, DemoError> {
+    async fn the_present(&self, history: &History, before: Metrics) -> Result<Facts, DemoError> {
         self.narrator.scene(&format!("Live traffic: {LOAD} requests a second, reported once a second")).await?;
         self.wait_for("healthy live traffic", |shop| shop.served().requests >= 3 * LOAD).await?;
-        let slo = self.api().get(SLO).await?;
-        let left = slo["error_budget_remaining"].as_f64().ok_or(DemoError::Shape("an error budget"))?;
-        self.narrator.say(&format!("         all is well: {:.1} % of the error budget is left", left * 100.0))?;
+        self.narrator.say(&format!("         all is well: {}", self.budget().await?))?;
 
         let went_bad = self.deploy(history).await?;
         self.wait_for("the rollback", |shop| shop.live() == history.live).await?;
         let seconds_to_rollback = went_bad.elapsed().as_secs_f64();
         let rollback = self.the_decision().await?;
         self.recovery().await?;
-        let after = self.api().get(DORA).await?["metrics"].clone();
-        self.the_end(&before, &after, &rollback).await?;
+        let after = self.numbers().await?;
+        self.the_end(&before, &after).await?;
         let served = self.shop.served();
         Ok(Facts {
             url: self.server.url().to_owned(),
@@ -84,7 +86,8 @@ impl Story<'_> {
             requests: served.requests,
             seconds_to_rollback,
             seconds: self.narrator.elapsed().as_secs_f64(),
-            alerts: self.listener.alerts().len(),
+            alerts: self.listener.alerts(),
+            calls: self.listener.calls(),
             rollback,
             before,
             after,
@@ -107,21 +110,28 @@ impl Story<'_> {
     }
 
     /// The finished rollback, and why it was decided.
-    async fn the_decision(&self) -> Result<Value, DemoError> {
+    async fn the_decision(&self) -> Result<Rollback, DemoError> {
         let path = "/api/v1/rollbacks?service=checkout";
-        let done = |page: &Value| {
-            let rollback = page["items"].as_array()?.first()?;
-            (rollback["state"] == "done").then(|| rollback["id"].as_str().map(str::to_owned)).flatten()
-        };
-        let id = self.api().until("the rollback to be recorded", path, SOON, done).await?;
-        let path = format!("/api/v1/rollbacks/{id}");
-        let rollback = self.api().get(&path).await?;
-        let because = rollback["summary"].as_str().ok_or(DemoError::Shape("a reason for the rollback"))?;
+        let done = |page: Page<Rollback>| page.items.into_iter().find(|rollback| rollback.state == "done");
+        let rollback = self.api().until("the rollback to be recorded", path, SOON, done).await?;
         self.narrator.scene("Rolled back, because:").await?;
-        self.narrator.say(&format!("         {because}"))?;
+        self.narrator.say(&format!("         {}", rollback.summary))?;
+        self.narrator.say(&format!("         {}", self.budget().await?))?;
+        let path = format!("/api/v1/rollbacks/{}", rollback.id);
         self.look("the evidence and every step", &path)?;
         self.look("the budget and its burn", SLO)?;
-        Ok(rollback)
+        self.api().get(&path).await
+    }
+
+    /// What is left, and how fast it goes.
+    async fn budget(&self) -> Result<String, DemoError> {
+        let objective: Objective = self.api().get(SLO).await?;
+        let left = objective.error_budget_remaining.map_or(f64::NAN, |left| left * 100.0);
+        let burns = objective
+            .burn_rates
+            .iter()
+            .map(|burn| format!("{:.1}× over {} s", burn.burn_rate.unwrap_or_default(), burn.window_seconds));
+        Ok(format!("{left:.1} % of the error budget is left, burning {}", burns.collect::<Vec<_>>().join(", ")))
     }
 
     async fn recovery(&self) -> Result<(), DemoError> {
@@ -132,18 +142,14 @@ impl Story<'_> {
         Ok(())
     }
 
-    async fn the_end(&self, before: &Value, after: &Value, rollback: &Value) -> Result<(), DemoError> {
+    async fn the_end(&self, before: &Metrics, after: &Metrics) -> Result<(), DemoError> {
         self.narrator.scene("The delivery numbers have moved by themselves").await?;
-        self.narrator.say(&table(before, after)?)?;
+        self.narrator.say(&table(before, after))?;
         self.look("why a number is what it is", "/api/v1/dora/change_fail_rate/explain?service=checkout")?;
         self.look("the alerts", "/api/v1/alerts?service=checkout")?;
         self.look("what Prometheus sees", "/metrics")?;
-        if let Some(id) = rollback["id"].as_str() {
-            self.look("the rollback", &format!("/api/v1/rollbacks/{id}"))?;
-        }
-        let told = self.listener.alerts().len();
-        let calls = self.listener.rollbacks().len();
-        self.narrator.say(&format!("\n         {told} messages to people, {calls} call to the target"))?;
+        let (told, calls) = (self.listener.alerts(), self.listener.calls());
+        self.narrator.say(&format!("         {told} messages to people, {calls} call to the target"))?;
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub mod database;
 pub mod db;
 pub mod devpulse;
 pub mod github;

@@ -1,16 +1,13 @@
-//! Numbers that look random and are the same for the same seed (SplitMix64).
+//! Numbers that look random and are the same for the same seed (`SplitMix64`).
 
 pub struct Random(u64);
 
 impl Random {
-    pub const fn seeded(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// A seed of its own each time, printed so that a failure can be repeated.
-    pub fn fresh() -> Self {
-        let seed = uuid::Uuid::new_v4().as_u64_pair().0;
-        println!("random seed: {seed}");
+    /// Seeded by `DEVPULSE_TEST_SEED`, else anew each time; printed, so that a run can be repeated.
+    pub fn new() -> Self {
+        let given = std::env::var("DEVPULSE_TEST_SEED").ok().map(|seed| seed.parse().unwrap());
+        let seed = given.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
+        println!("DEVPULSE_TEST_SEED={seed}");
         Self(seed)
     }
 

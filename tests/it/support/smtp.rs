@@ -1,4 +1,4 @@
-//! A real SMTP server (PyPI `aiosmtpd`) with an inbox to look into.
+//! A real SMTP server (`aiosmtpd`) with an inbox to look into.
 
 use std::path::PathBuf;
 use std::process::Command;

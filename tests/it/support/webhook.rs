@@ -17,18 +17,8 @@ pub struct Target {
     server: ServerHandle,
 }
 
-/// One call with a good signature.
-#[derive(Debug, Clone)]
-pub struct Call {
-    pub at: Instant,
-    pub body: Value,
-}
-
-impl Call {
-    pub fn idempotency_key(&self) -> String {
-        self.body["idempotency_key"].as_str().expect("a rollback call without an idempotency key").to_owned()
-    }
-}
+/// One call with a good signature: when it arrived, and what it asks for.
+type Call = (Instant, Value);
 
 impl Target {
     pub fn start() -> Self {
@@ -47,21 +37,17 @@ impl Target {
         format!("http://127.0.0.1:{}/hook", self.port)
     }
 
-    pub fn calls(&self) -> Vec<Call> {
-        self.calls.lock().unwrap().clone()
-    }
-
-    /// The keys of the rollbacks carried out for a service: one entry per effect, since a key seen
-    /// before has no second effect.
-    pub fn effects(&self, service: &str) -> Vec<String> {
-        let mut keys: Vec<String> = Vec::new();
-        for call in self.calls.lock().unwrap().iter().filter(|call| call.body["service"] == service) {
-            let key = call.idempotency_key();
-            if !keys.contains(&key) {
-                keys.push(key);
+    /// The rollbacks carried out for a service, each with its key and the time of its first call: a
+    /// key seen before has no second effect.
+    pub fn effects(&self, service: &str) -> Vec<(String, Instant)> {
+        let mut effects: Vec<(String, Instant)> = Vec::new();
+        for (at, body) in self.calls.lock().unwrap().iter().filter(|(_, body)| body["service"] == service) {
+            let key = body["idempotency_key"].as_str().expect("a rollback call without an idempotency key");
+            if !effects.iter().any(|(known, _)| known == key) {
+                effects.push((key.to_owned(), *at));
             }
         }
-        keys
+        effects
     }
 }
 
@@ -76,7 +62,7 @@ async fn take(request: HttpRequest, body: web::Bytes, calls: web::Data<Mutex<Vec
     if let Err(error) = Webhook::new(SECRET).unwrap().verify(&body, &headers) {
         return HttpResponse::Unauthorized().body(error.to_string());
     }
-    calls.lock().unwrap().push(Call { at, body: serde_json::from_slice(&body).unwrap() });
+    calls.lock().unwrap().push((at, serde_json::from_slice(&body).unwrap()));
     HttpResponse::Ok().json(json!({"status": "done"}))
 }
 
