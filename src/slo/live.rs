@@ -104,15 +104,20 @@ impl Live {
 }
 
 impl Tracked {
-    /// What `version` did in `from..to`.
+    /// What `version` did in the cells that `from..to` touches.
     pub fn version(&self, version: &str, from: Timestamp, to: Timestamp, now: Timestamp) -> Counts {
-        self.versions.get(version).map_or_else(Counts::default, |ring| ring.sum_between(from, to, now))
+        self.versions.get(version).map_or_else(Counts::default, |ring| ring.sum_touching(from, to, now))
     }
 
-    /// What all versions but `version` did in `from..to`.
+    /// What all versions but `version` did in the cells wholly inside `from..to`.
     pub fn other_versions(&self, version: &str, from: Timestamp, to: Timestamp, now: Timestamp) -> Counts {
         let others = self.versions.iter().filter(|(name, _)| &***name != version);
-        others.map(|(_, ring)| ring.sum_between(from, to, now)).sum()
+        others.map(|(_, ring)| ring.sum_within(from, to, now)).sum()
+    }
+
+    /// Whether requests say which version answered them.
+    pub fn is_labelled(&self) -> bool {
+        self.versions.keys().any(|version| !version.is_empty())
     }
 
     pub fn has_version(&self, version: &str) -> bool {

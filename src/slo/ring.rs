@@ -14,6 +14,9 @@ pub const LEVELS: [Level; 3] = [
     Level { width: 3_600, reach: 400 * 86_400 },
 ];
 
+/// Cells start at whole seconds: the first that starts at or after a moment.
+const ALMOST_A_SECOND: Duration = Duration::from_micros(999_999);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Level {
     pub width: i64,
@@ -114,11 +117,17 @@ impl Ring {
         cells.between(level, end - seconds_of(window).max(level.width), end)
     }
 
-    /// The sum over cells that start in `from..to`, at the finest level that still has `from`.
-    pub fn sum_between(&self, from: Timestamp, to: Timestamp, now: Timestamp) -> Counts {
+    /// The sum over the cells that `from..to` touches, at the finest level that still has `from`.
+    pub fn sum_touching(&self, from: Timestamp, to: Timestamp, now: Timestamp) -> Counts {
         let (cells, level) = self.level_for(now.seconds().saturating_sub(from.seconds()));
-        let start = from.seconds() - from.seconds().rem_euclid(level.width);
-        cells.between(level, start, to.seconds()).sum()
+        cells.between(level, from.seconds() - level.width + 1, to.seconds() + 1).sum()
+    }
+
+    /// The sum over the cells that lie wholly inside `from..to`, at the finest level that still has
+    /// `from`.
+    pub fn sum_within(&self, from: Timestamp, to: Timestamp, now: Timestamp) -> Counts {
+        let (cells, level) = self.level_for(now.seconds().saturating_sub(from.seconds()));
+        cells.between(level, from.plus(ALMOST_A_SECOND).seconds(), to.seconds() - level.width + 1).sum()
     }
 
     fn level_for(&self, seconds: i64) -> (&Cells, Level) {
@@ -184,6 +193,21 @@ mod tests {
         ring.add(T0 - 20 * 86_400, Counts::new(5, 5));
         assert_eq!(ring.sum(Duration::from_secs(30 * 86_400), Timestamp::from_seconds(T0)), Counts::new(5, 6));
         assert_eq!(ring.sum(Duration::from_secs(3_600), Timestamp::from_seconds(T0)), Counts::new(0, 1));
+    }
+
+    #[test]
+    fn touching_and_within() {
+        let mut ring = Ring::default();
+        for cell in 0..4 {
+            ring.add(T0 + cell * 10, Counts::new(0, 10_u64.pow(u32::try_from(cell).unwrap())));
+        }
+        let at = Timestamp::from_seconds;
+        let now = at(T0 + 60);
+        assert_eq!(ring.sum_touching(at(T0 + 11), at(T0 + 25), now).total, 110);
+        assert_eq!(ring.sum_touching(at(T0 + 10), at(T0 + 20), now).total, 110, "an instant at the border");
+        assert_eq!(ring.sum_within(at(T0 + 1), at(T0 + 30), now).total, 110);
+        assert_eq!(ring.sum_within(at(T0 + 10), at(T0 + 20), now).total, 10);
+        assert_eq!(ring.sum_within(Timestamp::from_micros(at(T0 + 10).micros() + 1), at(T0 + 39), now).total, 100);
     }
 
     proptest! {
