@@ -29,6 +29,8 @@ mod ingest;
 mod keys;
 mod metrics_page;
 mod notify;
+mod outages;
+mod permutations;
 mod rollbacks;
 mod slos;
 mod store;
