@@ -7,6 +7,8 @@
 pub mod conn;
 pub mod lease;
 pub mod open;
+pub mod quarantine;
+pub mod rollback;
 pub mod schema;
 
 use std::ops::{Deref, DerefMut};
