@@ -81,8 +81,7 @@ fn ln_at_most(k: u64, n: u64, p: f64) -> f64 {
 pub fn ln_mixture(new: Counts, p0: f64) -> f64 {
     let (bad, good) = (float(new.bad.min(new.total)), float(new.total.saturating_sub(new.bad)));
     let alternatives = RATIOS.iter().map(|ratio| ratio * p0).filter(|p| *p < 1.0);
-    let terms: Vec<f64> =
-        alternatives.map(|p| bad * (p / p0).ln() + good * ((-p).ln_1p() - (-p0).ln_1p())).collect();
+    let terms: Vec<f64> = alternatives.map(|p| bad * (p / p0).ln() + good * ((-p).ln_1p() - (-p0).ln_1p())).collect();
     if terms.is_empty() || p0 <= 0.0 {
         return 0.0;
     }

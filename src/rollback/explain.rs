@@ -135,10 +135,7 @@ mod tests {
     fn numbers_are_written_for_people() {
         let written: Vec<String> =
             [0.0, 0.021, 0.003, 0.000_31, 0.2, 0.0995, 1.0, 0.05, 1e-7].into_iter().map(percent).collect();
-        assert_eq!(
-            written,
-            ["0 %", "2.1 %", "0.3 %", "0.031 %", "20 %", "10 %", "100 %", "5 %", "less than 0.0001 %"]
-        );
+        assert_eq!(written, ["0 %", "2.1 %", "0.3 %", "0.031 %", "20 %", "10 %", "100 %", "5 %", "less than 0.0001 %"]);
         assert_eq!(thousands(0), "0");
         assert_eq!(thousands(4_310), "4,310");
         assert_eq!(thousands(1_234_567), "1,234,567");

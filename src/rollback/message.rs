@@ -41,10 +41,9 @@ pub fn message(rollback: &Rollback, steps: &[Step]) -> Option<Message> {
         }
         RollbackState::Done => (format!("Rolled back {place}: {from} → {to}"), moved(steps)),
         RollbackState::Failed => (format!("Rollback of {place} needs a person: {from} → {to}"), undone(steps)),
-        RollbackState::Refused => (
-            format!("{place}: {from} is worse, not rolled back"),
-            "A person has to decide what to do.".to_owned(),
-        ),
+        RollbackState::Refused => {
+            (format!("{place}: {from} is worse, not rolled back"), "A person has to decide what to do.".to_owned())
+        }
         RollbackState::Cancelled => (format!("Rollback of {place} cancelled"), last_act(rollback)),
         RollbackState::Expired => (format!("Rollback of {place} was not approved in time"), last_act(rollback)),
     };
@@ -91,8 +90,7 @@ fn moved(steps: &[Step]) -> String {
 /// What is done and what is not.
 fn undone(steps: &[Step]) -> String {
     let list = |wanted: &dyn Fn(StepState) -> bool| {
-        let names: Vec<&str> =
-            steps.iter().filter(|step| wanted(step.state)).map(|step| step.step.as_str()).collect();
+        let names: Vec<&str> = steps.iter().filter(|step| wanted(step.state)).map(|step| step.step.as_str()).collect();
         if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
     };
     let done = list(&|state| state == StepState::Done);

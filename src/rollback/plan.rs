@@ -85,38 +85,40 @@ fn running(steps: &[Step], superseded: bool, now: Timestamp) -> Next {
 }
 
 /// How a step ended, or did not.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     Done,
     /// The target works on it; ask again.
     NotYet,
     /// Nothing happened, and the same call may succeed later.
-    Failed { reason: String, retry_after: Option<Duration> },
+    Failed {
+        retry_after: Option<Duration>,
+    },
     /// The effect may have happened.
-    Lost { reason: String },
+    Lost,
     /// The same call would be refused again.
-    Refused { reason: String },
+    Refused,
 }
 
 /// The state of a step after its attempt number `attempt` (from 1), and when it is due again.
 ///
 /// `give_up_at` is when a target that is still working counts as failed.
-pub fn settle(ended: &Ended, attempt: u32, give_up_at: Option<Timestamp>, now: Timestamp) -> (StepState, Timestamp) {
+pub fn settle(ended: Ended, attempt: u32, give_up_at: Option<Timestamp>, now: Timestamp) -> (StepState, Timestamp) {
     let late = give_up_at.is_some_and(|at| now >= at);
     // A deadline replaces the limit on attempts: a target is asked as long as it may take.
     let spent = if give_up_at.is_some() { late } else { attempt >= MAX_ATTEMPTS };
     let later = now.plus(match ended {
-        Ended::Failed { retry_after: Some(after), .. } => (*after).min(LONGEST_PAUSE),
+        Ended::Failed { retry_after: Some(after) } => after.min(LONGEST_PAUSE),
         Ended::NotYet => pause(attempt).min(LONGEST_POLL),
         _ => pause(attempt),
     });
     let due = give_up_at.filter(|_| !late).map_or(later, |at| later.min(at));
     match ended {
         Ended::Done => (StepState::Done, now),
-        Ended::Refused { .. } => (StepState::Failed, now),
-        Ended::NotYet | Ended::Failed { .. } | Ended::Lost { .. } if spent => (StepState::Failed, now),
+        Ended::Refused => (StepState::Failed, now),
+        Ended::NotYet | Ended::Failed { .. } | Ended::Lost if spent => (StepState::Failed, now),
         Ended::NotYet | Ended::Failed { .. } => (StepState::Pending, due),
-        Ended::Lost { .. } => (StepState::Unknown, due),
+        Ended::Lost => (StepState::Unknown, due),
     }
 }
 

@@ -269,9 +269,8 @@ fn rate(situation: &Situation, policy: &Policy, now: Timestamp) -> Option<Reason
         return Some(Reason::AnotherInProgress { deployment: other.deployment.clone() });
     }
     // A shadow's own past is made of shadows.
-    let acted = |state: RollbackState| {
-        state.acted() || (policy.mode == Mode::Shadow && state == RollbackState::Shadowed)
-    };
+    let acted =
+        |state: RollbackState| state.acted() || (policy.mode == Mode::Shadow && state == RollbackState::Shadowed);
     let acted: Vec<Timestamp> =
         situation.past.iter().filter(|past| acted(past.state)).map(|past| past.decided_at).collect();
     let until = acted.iter().max()?.plus(policy.cooldown);
@@ -318,10 +317,8 @@ fn fault(candidate: &Candidate, situation: &Situation, policy: &Policy) -> Optio
     if served < policy.target_min_requests.max(1) {
         return Some(TargetFault::TooFewRequests);
     }
-    let intact = candidate
-        .served
-        .iter()
-        .all(|served| served.counts.share().is_none_or(|share| share <= 1.0 - served.objective));
+    let intact =
+        candidate.served.iter().all(|served| served.counts.share().is_none_or(|share| share <= 1.0 - served.objective));
     (!intact).then_some(TargetFault::BudgetNotIntact)
 }
 

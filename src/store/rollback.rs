@@ -9,7 +9,6 @@ use diesel_async::RunQueryDsl;
 use super::conn::{batch, on_conn};
 use super::schema::{deployment, rollback, rollback_step};
 use super::{Conn, StoreError};
-use crate::config::model::Mode;
 use crate::event::EntityKey;
 use crate::rollback::policy::Decision;
 use crate::rollback::situation::PastRollback;
@@ -72,6 +71,9 @@ pub async fn insert(conn: &mut Conn, new: &Rollback, steps: &[Step]) -> Result<b
     if inserted == 0 {
         return Ok(false);
     }
+    if steps.is_empty() {
+        return Ok(true);
+    }
     let rows = steps.iter().zip(1..).map(|(step, position)| encode_step(&new.id, step, position));
     let rows = rows.collect::<Result<Vec<StepRow>, StoreError>>()?;
     batch!(conn, execute, rows => diesel::insert_into(rollback_step::table).values(rows))?;
@@ -83,12 +85,8 @@ pub async fn insert(conn: &mut Conn, new: &Rollback, steps: &[Step]) -> Result<b
 /// # Errors
 /// The database does not answer, or the row cannot be read.
 pub async fn load(conn: &mut Conn, id: &str) -> Result<Option<(Rollback, Vec<Step>)>, StoreError> {
-    let row: Option<RollbackRow> = on_conn!(conn, |c| rollback::table
-        .find(id)
-        .select(RollbackRow::as_select())
-        .first(c)
-        .await
-        .optional())?;
+    let row: Option<RollbackRow> =
+        on_conn!(conn, |c| rollback::table.find(id).select(RollbackRow::as_select()).first(c).await.optional())?;
     let Some(row) = row else { return Ok(None) };
     let steps: Vec<StepRow> = on_conn!(conn, |c| rollback_step::table
         .filter(rollback_step::rollback_id.eq(id))
@@ -190,8 +188,7 @@ pub async fn page(
         }
         if let Some((at, id)) = after {
             let at = at.micros();
-            query = query
-                .filter(rollback::decided_at.lt(at).or(rollback::decided_at.eq(at).and(rollback::id.lt(id))));
+            query = query.filter(rollback::decided_at.lt(at).or(rollback::decided_at.eq(at).and(rollback::id.lt(id))));
         }
         query.order((rollback::decided_at.desc(), rollback::id.desc())).limit(limit).load(c).await
     })?;
@@ -258,7 +255,7 @@ fn encode(value: &Rollback) -> Result<RollbackRow, StoreError> {
         id: value.id.clone(),
         service: value.service.clone(),
         environment: value.environment.clone(),
-        mode: word_of(value.mode).to_owned(),
+        mode: value.mode.as_str().to_owned(),
         state: value.state.as_str().to_owned(),
         deployment_source: value.deployment.source.clone(),
         deployment_id: value.deployment.id.clone(),
@@ -325,15 +322,6 @@ fn decode_step(row: StepRow) -> Result<Step, StoreError> {
         request: json(row.request)?,
         response: json(row.response)?,
     })
-}
-
-const fn word_of(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Off => "off",
-        Mode::Shadow => "shadow",
-        Mode::Approve => "approve",
-        Mode::Automatic => "automatic",
-    }
 }
 
 fn word<T>(parsed: Option<T>, word: &str) -> Result<T, StoreError> {

@@ -126,6 +126,11 @@ impl Executors {
         self.0.insert((service.to_owned(), environment.to_owned()), route);
     }
 
+    /// Service and environment of each.
+    pub fn places(&self) -> impl Iterator<Item = &(String, String)> {
+        self.0.keys()
+    }
+
     pub fn get(&self, service: &str, environment: &str) -> Option<&Route> {
         self.0.get(&(service.to_owned(), environment.to_owned()))
     }

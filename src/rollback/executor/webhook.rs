@@ -63,20 +63,15 @@ impl WebhookExecutor {
             .user_agent(concat!("devpulse/", env!("CARGO_PKG_VERSION")))
             .build()?;
         let text = config.secret.expose_secret();
-        let secret = if text.starts_with("whsec_") {
-            Webhook::new(text)
-        } else {
-            Webhook::from_bytes(text.as_bytes().to_vec())
-        };
+        let secret =
+            if text.starts_with("whsec_") { Webhook::new(text) } else { Webhook::from_bytes(text.as_bytes().to_vec()) };
         let secret = secret.map_err(|_| BuildError::Secret)?;
         Ok(Self { client, url: config.url.clone(), secret, clock })
     }
 
     /// The body of `contract.md`.
     fn body(call: &Call) -> Value {
-        let release = |release: &Release| {
-            json!({"version": release.version, "commit": release.commit, "deployment": release.deployment.id})
-        };
+        let release = |release: &Release| json!({"version": release.version, "commit": release.commit, "deployment": release.deployment.id});
         json!({
             "type": "rollback.requested",
             "rollback_id": call.rollback_id,
@@ -140,9 +135,10 @@ impl WebhookExecutor {
     /// A receiver cannot send DevPulse to other hosts: the poll URL, relative or not, stays on the
     /// webhook's scheme, host and port.
     fn same_origin(&self, poll_url: &str) -> Result<Url, ExecutorError> {
-        let url = self.url.join(poll_url).ok().filter(|url| {
-            url.origin().is_tuple() && url.origin() == self.url.origin() && url.username().is_empty()
-        });
+        let url =
+            self.url.join(poll_url).ok().filter(|url| {
+                url.origin().is_tuple() && url.origin() == self.url.origin() && url.username().is_empty()
+            });
         url.ok_or_else(|| {
             ExecutorError::Refused(format!("the poll_url must be on {}", self.url.origin().ascii_serialization()))
         })
@@ -311,7 +307,7 @@ mod tests {
         let of = |status: u16| refusal(StatusCode::from_u16(status).unwrap(), &headers);
         assert!(matches!(of(429), ExecutorError::NotDone { retry_after: Some(after), .. } if after.as_secs() == 7));
         assert!(matches!(of(503), ExecutorError::NotDone { .. }));
-        assert!(matches!(of(500) , ExecutorError::Lost(_)));
+        assert!(matches!(of(500), ExecutorError::Lost(_)));
         assert!(matches!(of(504), ExecutorError::Lost(_)));
         assert!(matches!(of(404), ExecutorError::Refused(_)));
         assert!(matches!(of(302), ExecutorError::Refused(_)));

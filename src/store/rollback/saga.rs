@@ -89,6 +89,7 @@ pub struct Settled {
     pub step: StepName,
     pub state: StepState,
     pub due_at: Timestamp,
+    pub attempt: u32,
     /// `None` leaves the journalled answer as it is.
     pub response: Option<Value>,
 }
@@ -115,6 +116,7 @@ pub async fn settle(
         .set((
             rollback_step::state.eq(settled.state.as_str()),
             rollback_step::fencing.eq(fencing),
+            rollback_step::attempt.eq(i32::try_from(settled.attempt).unwrap_or(i32::MAX)),
             rollback_step::due_at.eq(settled.due_at.micros()),
             rollback_step::finished_at.eq(ended.then(|| now.micros())),
             // diesel leaves a column alone where the value is `None`.
