@@ -2,9 +2,9 @@
 
 mod catalogue;
 pub mod duration;
+pub mod environments;
 mod error;
 mod load;
-pub mod environments;
 pub mod model;
 mod policies;
 mod reader;
@@ -15,9 +15,9 @@ mod sections;
 mod telling;
 mod tree;
 
+pub use environments::EnvironmentNames;
 pub use error::{ConfigError, FindingView};
 pub use load::{DEFAULTS, Loaded, load, parse};
-pub use environments::EnvironmentNames;
 pub use model::Config;
 pub use reload::needs_restart;
 

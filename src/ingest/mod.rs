@@ -1,14 +1,14 @@
 //! Taking events in: bytes → events → one durable commit per group → receipts.
 
 pub mod committer;
-mod group;
-pub mod metrics;
-mod notices;
-mod writer;
 pub mod decode;
 pub mod fault;
 pub mod github;
+mod group;
 pub mod key;
+pub mod metrics;
 pub mod native;
+mod notices;
 pub mod receipt;
 mod wire;
+mod writer;
