@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod problem;
+pub mod slos;
 
 pub use auth::Caller;
 pub use problem::Problem;

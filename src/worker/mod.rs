@@ -2,3 +2,6 @@
 
 pub mod alert_metrics;
 pub mod dispatch;
+//! What runs in the background: idempotent tasks woken by a signal and by a timer.
+
+pub mod saga;
