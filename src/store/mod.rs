@@ -5,8 +5,12 @@
 //! (`synchronous=FULL`, PostgreSQL's `synchronous_commit=on`).
 
 pub mod conn;
+pub mod derived;
+pub mod history;
 pub mod lease;
+mod newfacts;
 pub mod open;
+pub mod receipt;
 pub mod schema;
 
 use std::ops::{Deref, DerefMut};
