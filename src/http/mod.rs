@@ -10,6 +10,7 @@ mod params;
 pub mod problem;
 mod selection;
 pub mod services;
+pub mod slos;
 
 pub use auth::Caller;
 pub use problem::Problem;

@@ -1,3 +1,4 @@
 //! What runs in the background: idempotent tasks woken by a signal and by a timer.
 
 pub mod dora_gauges;
+pub mod saga;
