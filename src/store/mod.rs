@@ -7,6 +7,12 @@
 pub mod alert;
 mod codec;
 pub mod conn;
+pub mod derived;
+pub mod history;
+pub mod lease;
+mod newfacts;
+pub mod open;
+pub mod receipt;
 mod error_group;
 pub mod fact;
 pub mod in_doubt;

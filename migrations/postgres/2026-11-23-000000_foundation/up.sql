@@ -44,6 +44,7 @@ CREATE TABLE change (
     PRIMARY KEY (repository, sha)
 );
 CREATE INDEX change_page ON change (sort_at, repository, sha);
+CREATE INDEX change_sha ON change (sha);
 
 CREATE TABLE incident (
     source TEXT NOT NULL,
