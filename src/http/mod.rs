@@ -1,8 +1,20 @@
 //! The HTTP surface. `routes.rs` has every route on one screen.
 
 pub mod auth;
+pub mod gate;
+mod health;
+pub mod keys;
+pub mod loopback;
+pub mod metrics;
+pub mod observe;
+mod openapi;
 pub mod problem;
-pub mod slos;
+mod refuse;
+mod routes;
+pub mod server;
+mod slos;
+mod slow;
+mod stream;
 
 pub use auth::Caller;
 pub use problem::Problem;

@@ -5,6 +5,7 @@
 //! (`synchronous=FULL`, PostgreSQL's `synchronous_commit=on`).
 
 pub mod conn;
+pub mod key;
 pub mod lease;
 pub mod open;
 pub mod schema;
@@ -73,6 +74,14 @@ impl Store {
         };
         conn.begin().await?;
         Ok(Tx(conn))
+    }
+
+    /// How many connections are open, idle and waited for.
+    pub fn pool(&self) -> deadpool::Status {
+        match self {
+            Self::Postgres(pool) => pool.status(),
+            Self::Sqlite { readers, .. } => readers.status(),
+        }
     }
 
     pub const fn name(&self) -> &'static str {
