@@ -41,7 +41,10 @@ pub fn create(name: &str, scopes: &[Scope], now: Timestamp) -> Result<NewKey, ge
     let text = format!("dp_{id}_{secret}");
     let secret_hash = Sha256::digest(secret.as_bytes()).to_vec();
     let created_at = now.micros();
-    Ok(NewKey { text, stored: StoredKey { id, name: name.to_owned(), scopes, secret_hash, created_at, revoked_at: None } })
+    Ok(NewKey {
+        text,
+        stored: StoredKey { id, name: name.to_owned(), scopes, secret_hash, created_at, revoked_at: None },
+    })
 }
 
 /// The keys as last read from the store.

@@ -71,7 +71,9 @@ pub async fn observe(request: ServiceRequest, next: Next<BoxBody>) -> Result<Ser
 
 fn request_id(request: &ServiceRequest) -> RequestId {
     let sent = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
-    let sane = |id: &&str| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b));
+    let sane = |id: &&str| {
+        (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
+    };
     RequestId(sent.filter(sane).map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned))
 }
 

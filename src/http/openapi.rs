@@ -40,13 +40,16 @@ pub fn finish(mut api: OpenApi) -> Spec {
         .scheme(HttpAuthScheme::Bearer)
         .description(Some("`dp_<id>_<secret>`, made by `devpulse keys create`"));
     let components = api.components.get_or_insert_default();
-    components.security_schemes.insert("key".to_owned(), SecurityScheme::Http(scheme.build()));
+    components.security_schemes.insert("key".to_owned(), SecurityScheme::Http(scheme.build()).into());
     let mut methods = HashMap::new();
     for (path, item) in &mut api.paths.paths {
-        let found: Vec<&str> = operations(item).into_iter().map(|(method, operation)| {
-            add_problem(operation);
-            method
-        }).collect();
+        let found: Vec<&str> = operations(item)
+            .into_iter()
+            .map(|(method, operation)| {
+                add_problem(operation);
+                method
+            })
+            .collect();
         methods.insert(path.clone(), found.join(", "));
     }
     // A description that cannot be written would be a fault of the build; a test reads it back.

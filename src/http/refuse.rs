@@ -68,6 +68,7 @@ fn json_problem(error: &JsonPayloadError) -> Problem {
         JsonPayloadError::ContentType => "send `content-type: application/json`".to_owned(),
         other => other.to_string(),
     };
-    let status = if matches!(error, JsonPayloadError::ContentType) { StatusCode::UNSUPPORTED_MEDIA_TYPE } else { status };
+    let status =
+        if matches!(error, JsonPayloadError::ContentType) { StatusCode::UNSUPPORTED_MEDIA_TYPE } else { status };
     Problem::new(status, kind, detail)
 }

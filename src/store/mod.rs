@@ -6,11 +6,11 @@
 
 mod codec;
 pub mod conn;
-pub mod key;
 mod error_group;
 pub mod fact;
 pub mod in_doubt;
 pub mod journal;
+pub mod key;
 pub mod lease;
 mod lock;
 pub mod materialise;

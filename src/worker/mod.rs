@@ -1,3 +1,4 @@
 //! What runs in the background: idempotent tasks woken by a signal and by a timer.
 
+pub mod crew;
 pub mod saga;
