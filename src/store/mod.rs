@@ -17,6 +17,7 @@ mod error_group;
 pub mod fact;
 pub mod in_doubt;
 pub mod journal;
+pub mod key;
 pub mod lease;
 mod lock;
 pub mod materialise;
@@ -131,6 +132,14 @@ impl Store {
         };
         conn.begin().await?;
         Ok(Tx(conn))
+    }
+
+    /// How many connections are open, idle and waited for.
+    pub fn pool(&self) -> deadpool::Status {
+        match self {
+            Self::Postgres(pool) => pool.status(),
+            Self::Sqlite { readers, .. } => readers.status(),
+        }
     }
 
     pub const fn name(&self) -> &'static str {

@@ -20,6 +20,7 @@ use self::narrator::Narrator;
 use self::server::Server;
 use self::shop::Shop;
 use self::story::Story;
+use super::Output;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
@@ -35,12 +36,6 @@ pub struct Options {
     /// Where the demo's server listens; a free port when this one is taken
     #[arg(long, default_value_t = 8080)]
     pub port: u16,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Output {
-    Text,
-    Json,
 }
 
 #[derive(Debug, thiserror::Error)]
