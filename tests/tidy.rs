@@ -65,8 +65,12 @@ fn files_in(folder: &str) -> Vec<(String, String)> {
     found
 }
 
+fn has_extension(name: &str, extension: &str) -> bool {
+    Path::new(name).extension().is_some_and(|found| found == extension)
+}
+
 fn rust_files(folder: &str) -> Vec<(String, String)> {
-    files_in(folder).into_iter().filter(|(name, _)| Path::new(name).extension().is_some_and(|e| e == "rs")).collect()
+    files_in(folder).into_iter().filter(|(name, _)| has_extension(name, "rs")).collect()
 }
 
 fn assert_none(problems: &[String]) {
@@ -95,11 +99,11 @@ fn layer_of(part: &str) -> usize {
     LAYERS.iter().position(|layer| layer.contains(&part)).expect("parts come from the list")
 }
 
-fn may_use(user: &str, path: &str, used: &str) -> bool {
+fn may_use(part: &str, path: &str, used: &str) -> bool {
     let top = LAYERS.len() - 1;
     let excepted =
-        |(who, what): &(&str, &str)| *who == user && (path == *what || path.starts_with(&format!("{what}::")));
-    user == used || layer_of(used) < layer_of(user) || layer_of(user) == top || ALSO.iter().any(excepted)
+        |(who, what): &(&str, &str)| *who == part && (path == *what || path.starts_with(&format!("{what}::")));
+    part == used || layer_of(used) < layer_of(part) || layer_of(part) == top || ALSO.iter().any(excepted)
 }
 
 /// What is wrong with the dependencies and the purity of one file.
@@ -108,15 +112,15 @@ fn dependency_problems(file: &str, source: &str) -> Vec<String> {
     if ["lib", "main"].contains(&module.as_str()) {
         return Vec::new();
     }
-    let Some(user) = part_of(&module) else {
+    let Some(part) = part_of(&module) else {
         return vec![format!("{file}: no layer of tests/tidy.rs names this module")];
     };
     let code = rust::without_tests(&rust::code_of(source));
     let mut problems = Vec::new();
     for path in rust::crate_paths(&code) {
         match part_of(&path) {
-            Some(used) if may_use(user, &path, used) => {}
-            Some(used) => problems.push(format!("{file}: {user} may not use {used} (crate::{path})")),
+            Some(used) if may_use(part, &path, used) => {}
+            Some(used) => problems.push(format!("{file}: {part} may not use {used} (crate::{path})")),
             None => problems.push(format!("{file}: crate::{path} is in no layer")),
         }
     }
@@ -124,9 +128,9 @@ fn dependency_problems(file: &str, source: &str) -> Vec<String> {
     if code.contains(&"super::".repeat(depth)) {
         problems.push(format!("{file}: super:: reaches the crate's root; write crate::"));
     }
-    if PURE.contains(&user) {
+    if PURE.contains(&part) {
         let impure = IMPURE_WORDS.iter().filter(|word| rust::mentions(&code, word));
-        problems.extend(impure.map(|word| format!("{file}: {user} is pure and may not mention {word}")));
+        problems.extend(impure.map(|word| format!("{file}: {part} is pure and may not mention {word}")));
     }
     problems
 }
@@ -243,13 +247,45 @@ fn dashboards_can_be_imported_and_their_queries_parse() {
     assert_none(&wrong);
 }
 
+/// The links of a Markdown text that lead to files of the repository.
+fn local_links(text: &str) -> Vec<&str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let local = targets.filter(|target| !target.contains("://") && !target.starts_with('#'));
+    local.map(|target| target.split('#').next().unwrap_or(target)).collect()
+}
+
+#[test]
+fn documents_lead_to_what_exists() {
+    let mut documents = files_in("docs");
+    documents.extend(["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].iter().flat_map(|name| files_in(name)));
+    let mut problems = Vec::new();
+    for (name, text) in documents.iter().filter(|(name, _)| has_extension(name, "md")) {
+        let folder = root().join(name).parent().expect("a file is in a folder").to_owned();
+        let broken = local_links(text).into_iter().filter(|link| !folder.join(link).exists());
+        problems.extend(broken.map(|link| format!("{name}: {link} does not exist")));
+    }
+    let (_, map) = documents.iter().find(|(name, _)| name == "docs/ARCHITECTURE.md").expect("the map is there");
+    for entry in std::fs::read_dir(root().join("src")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = format!("src/{}{}", path.file_name().unwrap().display(), if path.is_dir() { "/" } else { "" });
+        let known = map.contains(&format!("`{name}`")) || ["src/lib.rs", "src/main.rs"].contains(&name.as_str());
+        if !known {
+            problems.push(format!("docs/ARCHITECTURE.md does not say what {name} is"));
+        }
+    }
+    assert_none(&problems);
+    let links = local_links("[a](b.md#c) [d](https://example.com) [e](#f) [g](../h)");
+    assert_eq!(links, ["b.md", "../h"], "and the check itself sees what it should");
+}
+
 fn file_problems(name: &str, text: &str) -> Vec<String> {
     let mut problems = Vec::new();
     let lines = text.lines().count();
     if lines > MAX_LINES {
         problems.push(format!("{name}: {lines} lines of at most {MAX_LINES}: split it by purpose"));
     }
-    if !text.starts_with("//! ") {
+    // `tests.rs` beside a module says by its name what it is.
+    if !text.starts_with("//! ") && !name.ends_with("tests.rs") {
         problems.push(format!("{name}: does not begin with a //! line that says its purpose"));
     }
     problems

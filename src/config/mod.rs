@@ -2,6 +2,7 @@
 
 mod catalogue;
 pub mod duration;
+pub mod environments;
 mod error;
 mod load;
 pub mod model;
@@ -14,6 +15,7 @@ mod sections;
 mod telling;
 mod tree;
 
+pub use environments::EnvironmentNames;
 pub use error::{ConfigError, FindingView};
 pub use load::{DEFAULTS, Loaded, load, parse};
 pub use model::Config;

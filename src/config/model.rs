@@ -243,6 +243,17 @@ pub enum Mode {
     Automatic,
 }
 
+impl Mode {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Shadow => "shadow",
+            Self::Approve => "approve",
+            Self::Automatic => "automatic",
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Policy {
     pub service: String,

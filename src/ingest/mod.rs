@@ -1,3 +1,14 @@
 //! Taking events in: bytes → events → one durable commit per group → receipts.
 
 pub mod committer;
+pub mod decode;
+pub mod fault;
+pub mod github;
+mod group;
+pub mod key;
+pub mod metrics;
+pub mod native;
+mod notices;
+pub mod receipt;
+mod wire;
+mod writer;

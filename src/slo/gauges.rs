@@ -9,6 +9,7 @@ use crate::time::short;
 
 pub fn describe() {
     describe_gauge!("devpulse_slo_objective_ratio", "The share of good events wanted.");
+    describe_gauge!("devpulse_slo_window_seconds", Unit::Seconds, "The window of the error budget.");
     describe_gauge!("devpulse_slo_burn_rate", "How many times faster than sustainable the budget burns, per window.");
     describe_gauge!("devpulse_slo_error_ratio", "The share of bad events, per window.");
     describe_gauge!("devpulse_slo_error_budget_remaining_ratio", "1 untouched, 0 used up, below 0 overdrawn.");
@@ -32,6 +33,7 @@ pub fn set(status: &SloStatus) {
         ("slo", status.name.clone()),
     ];
     gauge!("devpulse_slo_objective_ratio", &labels).set(status.objective);
+    gauge!("devpulse_slo_window_seconds", &labels).set(crate::num::float(status.window_seconds));
     let remaining = status.error_budget_remaining;
     gauge!("devpulse_slo_error_budget_remaining_ratio", &labels).set(remaining.unwrap_or(f64::NAN));
     let never = if remaining.is_some() { f64::INFINITY } else { f64::NAN };

@@ -172,6 +172,7 @@ diesel::table! {
         to_version -> Nullable<Text>,
         summary -> Text,
         decision -> Text,
+        history -> Text,
         fencing -> BigInt,
         decided_at -> BigInt,
         updated_at -> BigInt,

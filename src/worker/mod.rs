@@ -1,1 +1,3 @@
 //! What runs in the background: idempotent tasks woken by a signal and by a timer.
+
+pub mod saga;

@@ -17,6 +17,7 @@ mod support;
 
 mod alerts;
 mod bad_input;
+mod committer;
 mod config;
 mod crash;
 mod demo;

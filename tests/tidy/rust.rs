@@ -80,7 +80,7 @@ pub fn without_tests(code: &str) -> String {
     out
 }
 
-/// Every path that follows `crate::`, groups written out: `crate::{a::{b, C}, d}` is a::b, a::C, d.
+/// Every path that follows `crate::`, groups written out: `crate::{a::{b, C}, d}` is `a::b`, `a::C`, `d`.
 pub fn crate_paths(code: &str) -> Vec<String> {
     let mut paths = Vec::new();
     for (at, found) in code.match_indices("crate::") {

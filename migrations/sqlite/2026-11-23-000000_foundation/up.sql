@@ -173,6 +173,7 @@ CREATE TABLE rollback (
     to_version TEXT,
     summary TEXT NOT NULL,
     decision TEXT NOT NULL,
+    history TEXT NOT NULL,
     fencing BIGINT NOT NULL,
     decided_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,
