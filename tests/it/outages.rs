@@ -36,7 +36,7 @@ fn says_come_back_later(answer: &Answer) {
 }
 
 async fn deployments(devpulse: &DevPulse) -> Vec<String> {
-    let kept = devpulse.all("/api/v1/deployments?limit=500").await;
+    let kept = devpulse.all("/api/v1/deployments").await;
     let mut ids: Vec<String> = kept.iter().map(|d| d["id"].as_str().unwrap().to_owned()).collect();
     ids.sort();
     ids
