@@ -21,6 +21,7 @@ mod newfacts;
 pub mod open;
 pub mod outbox;
 mod payload;
+pub mod place;
 pub mod projection;
 pub mod quarantine;
 pub mod receipt;
