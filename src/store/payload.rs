@@ -180,7 +180,7 @@ mod tests {
         fn a_flipped_bit_is_noticed(batch in batch(), at: prop::sample::Index, bit in 0..8) {
             let mut bytes = encode(&batch);
             let at = at.index(bytes.len());
-            bytes[at] ^= 1 << bit;
+            bytes[at] ^= 1_u8 << bit;
             prop_assert_eq!(decode(&bytes), Err(Malformed::Checksum));
         }
 
