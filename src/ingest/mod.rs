@@ -4,8 +4,11 @@ pub mod committer;
 pub mod decode;
 pub mod fault;
 pub mod github;
+mod group;
 pub mod key;
+pub mod metrics;
 pub mod native;
+mod notices;
 pub mod receipt;
 mod wire;
 
@@ -22,3 +25,4 @@ pub fn describe() {
         "Events received, by source and by outcome (accepted, duplicate, invalid, skipped)"
     );
 }
+mod writer;

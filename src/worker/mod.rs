@@ -1,1 +1,7 @@
 //! What runs in the background: idempotent tasks woken by a signal and by a timer.
+
+pub mod alert_metrics;
+pub mod crew;
+pub mod dispatch;
+pub mod dora_gauges;
+pub mod saga;
