@@ -1,6 +1,11 @@
 //! The HTTP surface. `routes.rs` has every route on one screen.
 
 pub mod auth;
+mod body;
+pub mod event_schema;
+pub mod events;
+pub mod problem;
+pub mod webhooks;
 pub mod changes;
 pub mod deployments;
 pub mod dora;
