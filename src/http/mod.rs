@@ -2,6 +2,8 @@
 
 pub mod auth;
 pub mod problem;
+pub mod quarantine;
+pub mod rollbacks;
 
 pub use auth::Caller;
 pub use problem::Problem;

@@ -388,4 +388,4 @@ impl Decision {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
