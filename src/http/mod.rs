@@ -28,6 +28,8 @@ pub mod services;
 pub mod slos;
 mod slow;
 mod stream;
+pub mod quarantine;
+pub mod rollbacks;
 
 pub use auth::Caller;
 pub use problem::Problem;

@@ -389,4 +389,4 @@ impl Decision {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

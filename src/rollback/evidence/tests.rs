@@ -56,7 +56,7 @@ fn a_baseline_that_mostly_fails_accuses_nobody() {
 fn an_outage_after_a_clean_baseline_is_decisive_within_a_few_requests() {
     let baseline = counts(30, 10_000);
     let decisive = (1..100).find(|n| test(counts(*n, *n), baseline, 1e-4).unwrap().is_decisive());
-    assert_eq!(decisive, Some(5), "each failure multiplies the odds by up to 50");
+    assert_eq!(decisive, Some(3), "each failure multiplies the odds by up to 50");
 }
 
 proptest! {
@@ -121,8 +121,8 @@ fn acts_at(coin: &mut Coin, p: f64, p0: f64, alpha: f64, horizon: u64) -> Option
 }
 
 const ALPHA: f64 = 1e-2;
-const RUNS: u64 = 10_000;
-const HORIZON: u64 = 20_000;
+const RUNS: u64 = 4_000;
+const HORIZON: u64 = 10_000;
 
 /// How many of the healthy deployments (p as before) are accused, with `bound` made of a baseline.
 fn false_alarms(seed: u64, p: f64, baseline: u64, bound: impl Fn(Counts) -> f64) -> u64 {
