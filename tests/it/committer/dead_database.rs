@@ -14,7 +14,8 @@ on_both! {
         if let Conn::Postgres(c) = &mut *blocker {
             c.batch_execute("LOCK TABLE journal").await.unwrap();
         }
-        let submit = || running.committer.submit(unkeyed(telemetry("a", 10, delta(1, 0, 5))));
+        let committer = running.committer.clone();
+        let submit = || committer.submit(unkeyed(telemetry("a", 10, delta(1, 0, 5))));
         let first = submit();
         tokio::pin!(first);
         assert!(tokio::time::timeout(Duration::from_millis(300), &mut first).await.is_err());
