@@ -13,16 +13,22 @@ use super::event_schema::EventBody;
 use super::{Caller, Problem};
 use crate::app::App;
 use crate::config::{Config, EnvironmentNames};
+use crate::dora::{Rules, receipt};
+use crate::event::{Counting, DeliveryEvent};
 use crate::ingest::committer::{Committed, RequestKey, Submission};
 use crate::ingest::decode::{self, Encoding};
 use crate::ingest::key::request_key;
 use crate::ingest::native::{self, Context, Parsed};
 use crate::ingest::receipt::{Pending, Receipt};
+use crate::store::{self, StoreError};
 use crate::time::Timestamp;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Batches of lines above this are answered with counts only, unless items are asked for.
 const ITEMS_BY_DEFAULT: usize = 100;
+/// Delivery events of one request whose receipt says what they count in; the rest only have an
+/// outcome.
+const EXPLAINED: usize = 100;
 /// Bodies above this are read on a thread where they hold nobody up.
 const READ_ASIDE_BYTES: usize = 128 * 1024;
 
@@ -101,10 +107,40 @@ pub async fn post_events(
     } else {
         incoming.read(&scope, raw, &config, received_at)?
     };
+    let told = if with_items { explained(&submission) } else { Vec::new() };
     let committed = submit(&app, submission).await?;
-    let receipt = pending.receipt(&committed, with_items, |_| None);
+    let mut countings = countings(&app, &told, &committed).await;
+    let receipt = pending.receipt(&committed, with_items, |index| countings.get_mut(index).and_then(Option::take));
     count(&receipt);
     Ok(web::Json(receipt))
+}
+
+/// The events whose receipt says what they count in.
+fn explained(submission: &Submission) -> Vec<DeliveryEvent> {
+    submission.facts.iter().take(EXPLAINED).map(|fact| fact.event.clone()).collect()
+}
+
+/// What each of the events counts in, by index. The events are on disk whatever becomes of this, so
+/// a database that fails now costs the explanation, not the receipt.
+async fn countings(app: &App, events: &[DeliveryEvent], committed: &Committed) -> Vec<Option<Counting>> {
+    let Committed::Taken { facts, .. } = committed else { return Vec::new() };
+    if events.is_empty() {
+        return Vec::new();
+    }
+    let rules = Rules::new(&app.config.load());
+    let mut countings = Vec::with_capacity(events.len());
+    let explained = async {
+        let mut conn = app.store.read().await?;
+        for (event, new) in events.iter().zip(facts) {
+            let accepted = if *new { store::receipt::accepted(&mut conn, &rules, event).await? } else { None };
+            countings.push(accepted.as_ref().map(receipt::counting));
+        }
+        Ok::<(), StoreError>(())
+    };
+    if let Err(error) = explained.await {
+        tracing::warn!(%error, "a receipt cannot say what its events count in");
+    }
+    countings
 }
 
 async fn submit(app: &App, submission: Submission) -> Result<Committed, Problem> {
