@@ -2,13 +2,11 @@
 
 pub mod auth;
 mod body;
-pub mod event_schema;
-pub mod events;
-pub mod problem;
-pub mod webhooks;
 pub mod changes;
 pub mod deployments;
 pub mod dora;
+pub mod event_schema;
+pub mod events;
 pub mod gate;
 mod health;
 pub mod incidents;
@@ -28,6 +26,7 @@ pub mod services;
 pub mod slos;
 mod slow;
 mod stream;
+pub mod webhooks;
 
 pub use auth::Caller;
 pub use problem::Problem;

@@ -2,7 +2,7 @@
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{health, metrics, openapi, slos, stream};
+use super::{events, health, metrics, openapi, slos, stream, webhooks};
 use crate::config::Config;
 
 /// The whole surface.
@@ -10,6 +10,7 @@ pub fn configure(routes: &mut ServiceConfig) {
     routes.service(health::healthy).service(health::ready);
     routes.service(metrics::scrape).service(openapi::describe);
     routes.service(stream::listen);
+    routes.configure(events::configure).configure(webhooks::configure);
     routes.configure(slos::configure);
 }
 
