@@ -1,7 +1,5 @@
-//! Background work: idempotent functions woken by a signal and by a timer, without input.
+//! What runs in the background: idempotent tasks woken by a signal and by a timer.
 
 pub mod alert_metrics;
 pub mod dispatch;
-//! What runs in the background: idempotent tasks woken by a signal and by a timer.
-
 pub mod saga;
