@@ -1,6 +1,6 @@
 //! What sources call an environment, and what DevPulse calls it.
 
-use super::model::Environment;
+use super::model::{Environment, Tier};
 
 /// The configured environments, as a way from any name to the one that is configured.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +18,12 @@ impl<'a> EnvironmentNames<'a> {
         named.or_else(|| {
             self.0.iter().find(|environment| environment.matches.iter().any(|pattern| matches(pattern, name)))
         })
+    }
+
+    /// The configured environment of tier production, where there is exactly one.
+    pub fn only_production(self) -> Option<&'a Environment> {
+        let mut production = self.0.iter().filter(|environment| environment.tier == Tier::Production);
+        production.next().filter(|_| production.next().is_none())
     }
 
     /// The name to keep: that of the configured environment, or `name` as it is.
@@ -63,7 +69,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::model::Tier;
 
     fn environment(name: &str, matches: &[&str]) -> Environment {
         let matches = matches.iter().map(ToString::to_string).collect();

@@ -1,6 +1,11 @@
 //! The HTTP surface. `routes.rs` has every route on one screen.
 
 pub mod auth;
+mod body;
+pub mod event_schema;
+pub mod events;
+pub mod problem;
+pub mod webhooks;
 pub mod changes;
 pub mod deployments;
 pub mod dora;
@@ -23,6 +28,8 @@ pub mod services;
 pub mod slos;
 mod slow;
 mod stream;
+pub mod quarantine;
+pub mod rollbacks;
 
 pub use auth::Caller;
 pub use problem::Problem;

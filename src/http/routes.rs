@@ -2,7 +2,7 @@
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{health, metrics, openapi, slos, stream};
+use super::{changes, deployments, dora, health, incidents, metrics, openapi, services, slos, stream};
 use crate::config::Config;
 
 /// The whole surface.
@@ -10,6 +10,8 @@ pub fn configure(routes: &mut ServiceConfig) {
     routes.service(health::healthy).service(health::ready);
     routes.service(metrics::scrape).service(openapi::describe);
     routes.service(stream::listen);
+    routes.configure(dora::configure).configure(services::configure);
+    routes.configure(deployments::configure).configure(changes::configure).configure(incidents::configure);
     routes.configure(slos::configure);
 }
 

@@ -213,5 +213,20 @@ fn check_attributes(field: Field<Entries<'_>>) -> Result<BTreeMap<String, String
     field.optional("/attributes")?.map_or_else(|| Ok(BTreeMap::new()), |entries| delivery::attributes(entries.0))
 }
 
+/// The names of the fields of a type, for the test of its documentation.
+#[cfg(test)]
+pub fn fields(kind: &str) -> &'static [&'static str] {
+    use super::wire::Object;
+    match kind {
+        "deployment" => shapes::Deployment::FIELDS,
+        "change" => shapes::Change::FIELDS,
+        "incident" => shapes::Incident::FIELDS,
+        "request" => shapes::Request::FIELDS,
+        "performance" => shapes::Performance::FIELDS,
+        "error" => shapes::ErrorReport::FIELDS,
+        _ => &[],
+    }
+}
+
 #[cfg(test)]
 mod tests;
