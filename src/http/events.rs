@@ -1,45 +1,55 @@
 //! `POST /api/v1/events`: the native API.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use actix_web::{HttpRequest, post, web};
 use bytes::Bytes;
 use serde::Deserialize;
 use utoipa::IntoParams;
+use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::auth::Scope;
 use super::body::single_header;
 use super::event_schema::EventBody;
+use super::params::{Nothing, Params, one_of};
 use super::{Caller, Problem};
 use crate::app::App;
 use crate::config::{Config, EnvironmentNames};
+use crate::dora::{self, Rules};
+use crate::event::{Counting, DeliveryEvent};
 use crate::ingest::committer::{Committed, RequestKey, Submission};
 use crate::ingest::decode::{self, Encoding};
 use crate::ingest::key::request_key;
+use crate::ingest::metrics::count_events;
 use crate::ingest::native::{self, Context, Parsed};
 use crate::ingest::receipt::{Pending, Receipt};
+use crate::store::{self, StoreError};
 use crate::time::Timestamp;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Batches of lines above this are answered with counts only, unless items are asked for.
 const ITEMS_BY_DEFAULT: usize = 100;
-/// Bodies above this are read on a thread where they hold nobody up.
+/// Accepted events of one receipt that are looked up for what they count in.
+const EXPLAINED_AT_MOST: usize = 500;
+/// Bodies above this, and compressed ones, are read on a thread where they hold nobody up.
 const READ_ASIDE_BYTES: usize = 128 * 1024;
 
-pub fn configure(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
-    config.service(post_events);
+pub fn configure(routes: &mut ServiceConfig) {
+    routes.service(post_events);
 }
 
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct EventsQuery {
+struct Wanted {
     /// `items`: one entry per event, the default; `summary`: the counts only, the default for
     /// more than 100 lines.
-    receipt: Option<Detail>,
+    receipt: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Detail {
     Items,
@@ -52,12 +62,14 @@ enum Detail {
 /// plain or as gzip, zstd, br or deflate. The answer comes once the events are on disk. A bad item
 /// spoils nothing but itself: every item gets one outcome, in order.
 ///
+/// Items of accepted deployments, changes and incidents say what they count in and what not (the
+/// first 500 of a request).
+///
 /// A request that may be sent twice should carry `Idempotency-Key` (any text up to 255 bytes), or
 /// its events an `id` each.
 #[utoipa::path(
     tag = "events",
-    operation_id = "post_events",
-    params(EventsQuery, ("Idempotency-Key" = Option<String>, Header, description = "Seen before: nothing is taken in again")),
+    params(Wanted, ("Idempotency-Key" = Option<String>, Header, description = "Seen before: nothing is taken in again")),
     request_body(
         content(
             (EventBody = "application/json", examples(
@@ -85,26 +97,56 @@ enum Detail {
 #[post("/api/v1/events")]
 pub async fn post_events(
     caller: Caller,
+    Params(wanted, Nothing {}): Params<Wanted>,
     app: web::Data<App>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<web::Json<Receipt>, Problem> {
     caller.require(Scope::Ingest)?;
-    let incoming = Incoming::of(&request)?;
+    let incoming = Incoming::of(&request, &wanted, caller)?;
     let config = app.config.load_full();
     let raw = decode::read(payload, config.ingest.max_body_bytes).await?;
     let received_at = app.clock.now();
-    let scope = caller.name;
-    let (pending, submission, with_items) = if raw.len() > READ_ASIDE_BYTES {
-        let reading = web::block(move || incoming.read(&scope, raw, &config, received_at));
-        reading.await.map_err(|_| Problem::unavailable("the server is stopping"))??
-    } else {
-        incoming.read(&scope, raw, &config, received_at)?
+    let reading = incoming.read(raw, Arc::clone(&config), received_at).await?;
+    let committed = submit(&app, reading.submission).await?;
+    for ((kind, outcome), events) in reading.pending.tally(&committed) {
+        count_events(kind, outcome, events);
+    }
+    let mut countings = match reading.with_items {
+        true => countings(&app, &config, reading.pending.accepted(&committed)).await,
+        false => HashMap::new(),
     };
-    let committed = submit(&app, submission).await?;
-    let receipt = pending.receipt(&committed, with_items, |_| None);
-    count(&receipt);
-    Ok(web::Json(receipt))
+    let counting = |index| countings.remove(&index);
+    Ok(web::Json(reading.pending.receipt(&committed, reading.with_items, counting)))
+}
+
+/// What each accepted event counts in, by its index. The events are on disk: whatever goes wrong
+/// here costs the receipt this part, never the request.
+async fn countings(
+    app: &App,
+    config: &Config,
+    events: impl Iterator<Item = (usize, &DeliveryEvent)>,
+) -> HashMap<usize, Counting> {
+    let mut events = events.take(EXPLAINED_AT_MOST).peekable();
+    let mut countings = HashMap::new();
+    if events.peek().is_none() {
+        return countings;
+    }
+    let rules = Rules::new(config);
+    let explained: Result<(), StoreError> = async {
+        let mut conn = app.store.read().await?;
+        for (index, event) in events {
+            if let Some(accepted) = store::receipt::accepted(&mut conn, &rules, event).await? {
+                countings.insert(index, dora::receipt::counting(&accepted));
+            }
+        }
+        Ok(())
+    }
+    .await;
+    if let Err(error) = explained {
+        tracing::warn!(%error, "a receipt goes out without what its events count in");
+    }
+    countings
 }
 
 async fn submit(app: &App, submission: Submission) -> Result<Committed, Problem> {
@@ -120,35 +162,42 @@ async fn submit(app: &App, submission: Submission) -> Result<Committed, Problem>
     }
 }
 
-/// What the request says about its body.
+/// What the request says about its body, and who sends it.
 struct Incoming {
+    caller: Caller,
     encoding: Encoding,
     lines: bool,
     idempotency_key: Option<String>,
     detail: Option<Detail>,
 }
 
+/// A body that was read.
+struct Reading {
+    pending: Pending,
+    submission: Submission,
+    with_items: bool,
+}
+
 impl Incoming {
-    fn of(request: &HttpRequest) -> Result<Self, Problem> {
-        let query = web::Query::<EventsQuery>::from_query(request.query_string()).map_err(|error| {
-            let detail = format!("{error}: the only parameter is receipt=items or receipt=summary");
-            Problem::bad_request("unknown_parameter", detail)
-        })?;
+    fn of(request: &HttpRequest, wanted: &Wanted, caller: Caller) -> Result<Self, Problem> {
         Ok(Self {
+            caller,
             encoding: Encoding::parse(single_header(request, &CONTENT_ENCODING, 255)?.as_deref())?,
             lines: declares_lines(single_header(request, &CONTENT_TYPE, 255)?.as_deref())?,
             idempotency_key: single_header(request, &IDEMPOTENCY_KEY, 255)?,
-            detail: query.receipt,
+            detail: one_of("receipt", wanted.receipt.as_deref(), "items, summary")?,
         })
     }
 
-    fn read(
-        &self,
-        caller: &str,
-        raw: Bytes,
-        config: &Config,
-        received_at: Timestamp,
-    ) -> Result<(Pending, Submission, bool), Problem> {
+    async fn read(self, raw: Bytes, config: Arc<Config>, received_at: Timestamp) -> Result<Reading, Problem> {
+        if raw.len() <= READ_ASIDE_BYTES && self.encoding == Encoding::Identity {
+            return self.read_here(raw, &config, received_at);
+        }
+        let aside = web::block(move || self.read_here(raw, &config, received_at));
+        aside.await.map_err(|_| Problem::unavailable("the server is stopping"))?
+    }
+
+    fn read_here(&self, raw: Bytes, config: &Config, received_at: Timestamp) -> Result<Reading, Problem> {
         let body = decode::decode(raw, self.encoding, config.ingest.max_decoded_bytes)?;
         let context = Context {
             received_at,
@@ -160,8 +209,8 @@ impl Incoming {
         let with_items = self.wants_items(&parsed);
         let pending = Pending::of(&mut parsed);
         let Parsed { facts, telemetry, keyed, .. } = parsed;
-        let request = self.request_key(caller, &body);
-        Ok((pending, Submission { received_at, request, facts, telemetry, keyed }, with_items))
+        let submission = Submission { received_at, request: self.request_key(&body), facts, telemetry, keyed };
+        Ok(Reading { pending, submission, with_items })
     }
 
     fn wants_items(&self, parsed: &Parsed) -> bool {
@@ -169,9 +218,9 @@ impl Incoming {
     }
 
     /// Keys belong to their caller: two callers may use the same one.
-    fn request_key(&self, caller: &str, body: &[u8]) -> Option<RequestKey> {
+    fn request_key(&self, body: &[u8]) -> Option<RequestKey> {
         let key = self.idempotency_key.as_deref()?;
-        Some(request_key(&["idempotency-key", caller, key], body))
+        Some(request_key(&["idempotency-key", &self.caller.name, key], body))
     }
 }
 
@@ -200,13 +249,6 @@ fn declares_lines(content_type: Option<&str>) -> Result<bool, Problem> {
         | "application/x-www-form-urlencoded" => Ok(false),
         name if name.ends_with("+json") => Ok(false),
         name => Err(unsupported(format!("the content type {name} is not supported"))),
-    }
-}
-
-fn count(receipt: &Receipt) {
-    let outcomes = [("accepted", receipt.accepted), ("duplicate", receipt.duplicate), ("invalid", receipt.invalid)];
-    for (outcome, items) in outcomes {
-        crate::ingest::count("api", outcome, items);
     }
 }
 

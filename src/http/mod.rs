@@ -2,13 +2,11 @@
 
 pub mod auth;
 mod body;
-pub mod event_schema;
-pub mod events;
-pub mod problem;
-pub mod webhooks;
 pub mod changes;
 pub mod deployments;
 pub mod dora;
+pub mod event_schema;
+pub mod events;
 pub mod gate;
 mod health;
 pub mod incidents;
@@ -20,7 +18,9 @@ pub mod observe;
 mod openapi;
 mod params;
 pub mod problem;
+pub mod quarantine;
 mod refuse;
+pub mod rollbacks;
 mod routes;
 mod selection;
 pub mod server;
@@ -28,8 +28,7 @@ pub mod services;
 pub mod slos;
 mod slow;
 mod stream;
-pub mod quarantine;
-pub mod rollbacks;
+pub mod webhooks;
 
 pub use auth::Caller;
 pub use problem::Problem;

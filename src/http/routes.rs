@@ -2,7 +2,10 @@
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{changes, deployments, dora, health, incidents, metrics, openapi, services, slos, stream};
+use super::{
+    alerts, changes, deployments, dora, events, health, incidents, metrics, openapi, quarantine, rollbacks, services,
+    slos, stream, webhooks,
+};
 use crate::config::Config;
 
 /// The whole surface.
@@ -10,9 +13,11 @@ pub fn configure(routes: &mut ServiceConfig) {
     routes.service(health::healthy).service(health::ready);
     routes.service(metrics::scrape).service(openapi::describe);
     routes.service(stream::listen);
+    routes.configure(events::configure).configure(webhooks::configure);
     routes.configure(dora::configure).configure(services::configure);
     routes.configure(deployments::configure).configure(changes::configure).configure(incidents::configure);
-    routes.configure(slos::configure);
+    routes.configure(slos::configure).configure(alerts::configure);
+    routes.configure(rollbacks::configure).configure(quarantine::configure);
 }
 
 /// Answered by every process, whatever its state.

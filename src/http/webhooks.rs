@@ -5,25 +5,28 @@ use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use actix_web::{HttpRequest, post, web};
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::Problem;
 use super::body::single_header;
 use crate::app::App;
 use crate::config::{Config, EnvironmentNames};
 use crate::event::TelemetryBatch;
-use crate::ingest::committer::{Committed, RequestKey, Submission};
+use crate::ingest::committer::{Committed, Fact, RequestKey, Submission};
 use crate::ingest::decode::{self, Encoding};
 use crate::ingest::fault::Fault;
 use crate::ingest::github::{self, Context, Reading, signature};
 use crate::ingest::key::request_key;
+use crate::ingest::metrics::{Outcome, count_delivery, count_events};
 use crate::time::Timestamp;
 
+const SOURCE: &str = "github";
 const SIGNATURE: HeaderName = HeaderName::from_static("x-hub-signature-256");
 const EVENT: HeaderName = HeaderName::from_static("x-github-event");
 const DELIVERY: HeaderName = HeaderName::from_static("x-github-delivery");
 
-pub fn configure(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
-    config.service(post_github);
+pub fn configure(routes: &mut ServiceConfig) {
+    routes.service(post_github);
 }
 
 /// What became of a delivery.
@@ -62,7 +65,7 @@ impl DeliveryOutcome {
 /// `sources.github.secret`; no key is needed.
 #[utoipa::path(
     tag = "events",
-    operation_id = "post_github_webhook",
+    security(()),
     params(
         ("X-Hub-Signature-256" = String, Header, description = "HMAC-SHA-256 of the body"),
         ("X-GitHub-Event" = String, Header, description = "The event's name"),
@@ -90,24 +93,33 @@ pub async fn post_github(
     let config = app.config.load_full();
     let body = decode::read(payload, config.ingest.max_body_bytes).await?;
     verify(&config, &request, &body)?;
-    let (reading, key) = read(&config, &request, &body, app.clock.now())?;
-    let receipt = match reading {
-        Reading::Skipped(reason) => {
+    let received_at = app.clock.now();
+    let read = read(&config, &request, &body, received_at).inspect_err(|_| count_delivery(SOURCE, "invalid"));
+    let receipt = match read? {
+        (Reading::Skipped(reason), _) => {
             DeliveryReceipt { outcome: DeliveryOutcome::Skipped, events: 0, reason: Some(reason) }
         }
-        Reading::Facts(facts) => {
-            let submission = Submission {
-                received_at: app.clock.now(),
-                request: key,
-                facts,
-                telemetry: TelemetryBatch::default(),
-                keyed: Vec::new(),
-            };
-            taken(&app.committer.submit(submission).await?)?
-        }
+        (Reading::Facts(facts), request) => submit(&app, received_at, request, facts).await?,
     };
-    crate::ingest::count("github", receipt.outcome.name(), receipt.events.max(1));
+    count_delivery(SOURCE, receipt.outcome.name());
     Ok(web::Json(receipt))
+}
+
+async fn submit(
+    app: &App,
+    received_at: Timestamp,
+    request: Option<RequestKey>,
+    facts: Vec<Fact>,
+) -> Result<DeliveryReceipt, Problem> {
+    let kinds: Vec<&'static str> = facts.iter().map(|fact| fact.event.kind()).collect();
+    let telemetry = TelemetryBatch::default();
+    let submission = Submission { received_at, request, facts, telemetry, keyed: Vec::new() };
+    let committed = app.committer.submit(submission).await?;
+    for (index, kind) in kinds.into_iter().enumerate() {
+        let new = matches!(&committed, Committed::Taken { facts, .. } if facts.get(index) == Some(&true));
+        count_events(kind, if new { Outcome::Accepted } else { Outcome::Duplicate }, 1);
+    }
+    taken(&committed)
 }
 
 fn taken(committed: &Committed) -> Result<DeliveryReceipt, Problem> {
@@ -137,7 +149,7 @@ fn verify(config: &Config, request: &HttpRequest, body: &[u8]) -> Result<(), Pro
     if signature::is_signed(&github.secret, header.as_deref(), body) {
         return Ok(());
     }
-    crate::ingest::count("github", "unsigned", 1);
+    count_delivery(SOURCE, "unsigned");
     let detail = match header {
         None => "X-Hub-Signature-256 is missing: give the webhook a secret on GitHub",
         Some(_) => "X-Hub-Signature-256 does not fit: the webhook's secret is not that of sources.github.secret",

@@ -65,7 +65,7 @@ CREATE TABLE seen_key (
     key BLOB PRIMARY KEY,
     body_digest BLOB,
     seen_at BIGINT NOT NULL
-);
+) WITHOUT ROWID;
 CREATE INDEX seen_key_age ON seen_key (seen_at);
 
 -- Telemetry: one opaque row per commit group until it is materialised.
@@ -94,7 +94,7 @@ CREATE TABLE bucket (
     duration_sum_us BIGINT NOT NULL,
     durations BLOB NOT NULL,
     PRIMARY KEY (resolution, start, series_id)
-);
+) WITHOUT ROWID;
 CREATE INDEX bucket_series ON bucket (series_id, resolution, start);
 
 CREATE TABLE error_group (
