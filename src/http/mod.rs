@@ -19,7 +19,6 @@ pub mod observe;
 mod openapi;
 mod params;
 pub mod problem;
-pub mod problem;
 pub mod quarantine;
 mod refuse;
 pub mod rollbacks;
