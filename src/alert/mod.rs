@@ -3,6 +3,7 @@
 //! [`step`] decides what an [`Observation`] changes; `store::alert::apply` keeps the change and
 //! what must be told about it in one transaction; `worker::dispatch` does the telling.
 
+pub mod burn;
 pub mod lifecycle;
 pub mod message;
 pub mod observation;

@@ -108,6 +108,6 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Keys(command) => keys::run(command, cli.output).await,
         Command::Rollback(command) => rollback::run(command, cli.output).await,
-        Command::Demo(options) => Ok(demo::run(options).await?),
+        Command::Demo(options) => Ok(demo::run(options, cli.output).await?),
     }
 }

@@ -23,11 +23,16 @@ use crate::http::gate::{Closed, Gate, Office};
 use crate::http::keys::Keys;
 use crate::http::loopback::is_loopback_address;
 use crate::ingest::committer::{Committer, Settings};
+use crate::notify::Notifiers;
+use crate::rollback::executor::Executors;
 use crate::slo::Live;
 use crate::store::lease::{self, Lease};
 use crate::store::{Store, StoreError, open};
 use crate::time::Clock;
 use crate::worker::crew::Crew;
+use crate::worker::dispatch::Dispatcher;
+use crate::worker::evaluate::Evaluator;
+use crate::worker::{gauges, saga, tell, upkeep};
 
 /// How often a standby asks for the lease, and the holder whether it still has it.
 const LEASE_CHECK: Duration = Duration::from_secs(1);
@@ -42,6 +47,8 @@ const NOTICES: usize = 256;
 pub struct Term {
     pub app: Arc<App>,
     crew: Crew,
+    dispatcher: Arc<Dispatcher>,
+    saga: Arc<saga::Deps>,
     lease: Lease,
     committing: tokio::task::JoinHandle<()>,
     patience: Duration,
@@ -122,7 +129,7 @@ impl Term {
             max_waiting: config.ingest.max_waiting,
             materialise_every: config.ingest.materialise_every,
         };
-        let (notices, mut noticed) = mpsc::channel(NOTICES);
+        let (notices, noticed) = mpsc::channel(NOTICES);
         let (committer, committing) =
             Committer::start(store.clone(), clock.clone(), settings, notices).await.map_err(Failure::database)?;
         let app = Arc::new(App {
@@ -131,21 +138,40 @@ impl Term {
             clock,
             committer,
             wake: Wake::default(),
+            dora: Arc::default(),
             live: RwLock::new(Live::new(config)),
             stream: broadcast::Sender::new(STREAM_EVENTS),
         });
         let mut crew = Crew::default();
         crew.add_endless("keys", keys.clone().follow());
-        let evaluated = Arc::clone(&app);
-        crew.add_endless("evaluator", async move {
-            while let Some(notice) = noticed.recv().await {
-                evaluated.live.write().add(&notice.telemetry);
-            }
-        });
+        let dispatcher = Arc::new(Dispatcher::new(app.store.clone(), app.clock.clone(), Notifiers::of(config)));
+        let executors =
+            Executors::of(&config.rollback, &app.clock).map_err(|error| Failure::Unfit(error.to_string()))?;
+        let saga = Arc::new(tell::saga_deps(&app, executors, lease.fencing));
+        let evaluator = Evaluator::load(Arc::clone(&app), Arc::clone(&saga)).await.map_err(Failure::database)?;
+        crew.add("evaluator", |stop| evaluator.run(noticed, stop));
+        let (told, dispatching) = (Arc::clone(&app.wake.dispatch), Arc::clone(&dispatcher));
+        crew.add(
+            "dispatcher",
+            |mut stop| async move { dispatching.run(told, async move { stop.requested().await }).await },
+        );
+        crew.add_endless("saga", saga::run(Arc::clone(&saga), Arc::clone(&app.wake.saga)));
+        crew.add_endless("gauges", gauges::run(Arc::clone(&app)));
+        crew.add_endless("upkeep", upkeep::run(Arc::clone(&app)));
         tracing::info!(fencing = lease.fencing, database = app.store.name(), "in office");
         let door = Door::new(keys, on_loopback);
         gate.open(Office { app: web::Data::from(Arc::clone(&app)), door, fencing: lease.fencing });
-        Ok(Self { app, crew, lease, committing, patience: config.server.shutdown_timeout })
+        Ok(Self { app, crew, dispatcher, saga, lease, committing, patience: config.server.shutdown_timeout })
+    }
+
+    /// Goes on under a new configuration; keys that need a restart keep their old meaning.
+    pub fn reconfigure(&self, config: &Config) {
+        match Executors::of(&config.rollback, &self.app.clock) {
+            Ok(executors) => self.saga.executors.store(Arc::new(executors)),
+            Err(error) => tracing::error!(%error, "the executors stay as they were"),
+        }
+        self.dispatcher.replace(Notifiers::of(config));
+        self.app.config.store(Arc::new(config.clone()));
     }
 
     /// Answers, with the reason, when the office is lost.

@@ -102,7 +102,6 @@ impl Process {
 
     /// Answers why the office was lost, or `None` when a signal asks to stop.
     async fn sit(&mut self, term: &mut Term) -> Option<String> {
-        let app = Arc::clone(&term.app);
         loop {
             tokio::select! {
                 reason = term.lost() => return Some(reason),
@@ -114,7 +113,7 @@ impl Process {
                 } => return None,
                 _ = self.signals.hangup.recv() => {
                     if let Some(config) = reload(&self.file, &self.config) {
-                        app.config.store(Arc::new(config.clone()));
+                        term.reconfigure(&config);
                         self.config = config;
                     }
                 }

@@ -101,6 +101,7 @@ async fn admit(mut request: ServiceRequest) -> Result<ServiceRequest, Refused> {
     }
     let mut parts = Extensions::new();
     parts.insert(office.app.clone());
+    parts.insert(web::Data::from(Arc::clone(&office.app.dora)));
     request.add_data_container(Rc::new(parts));
     Ok(request)
 }

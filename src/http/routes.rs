@@ -2,7 +2,9 @@
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{events, health, metrics, openapi, slos, stream, webhooks};
+use super::{
+    changes, deployments, dora, events, health, incidents, metrics, openapi, services, slos, stream, webhooks,
+};
 use crate::config::Config;
 
 /// The whole surface.
@@ -11,6 +13,8 @@ pub fn configure(routes: &mut ServiceConfig) {
     routes.service(metrics::scrape).service(openapi::describe);
     routes.service(stream::listen);
     routes.configure(events::configure).configure(webhooks::configure);
+    routes.configure(dora::configure).configure(services::configure);
+    routes.configure(deployments::configure).configure(changes::configure).configure(incidents::configure);
     routes.configure(slos::configure);
 }
 

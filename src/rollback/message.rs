@@ -1,8 +1,12 @@
 //! What people are told about a rollback. Pure: the alert machinery turns it into messages.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use super::explain;
 use super::policy::Decision;
 use super::state::{Act, HistoryEntry, Rollback, RollbackState, Step, StepState};
+use crate::alert::{Condition, Content, Fact, Kind, Observation};
 use crate::config::model::Severity;
 
 /// One thing to tell. Messages with the same fingerprint are about the same thing: a later one
@@ -22,6 +26,28 @@ pub struct Message {
     pub summary: String,
     /// Names and values, in the order to be shown.
     pub facts: Vec<(String, String)>,
+}
+
+impl From<&Message> for Observation {
+    fn from(message: &Message) -> Self {
+        let fact = |(label, value): &(String, String)| Fact { label: label.clone(), value: value.clone() };
+        let content = Content {
+            headline: message.headline.clone(),
+            summary: message.summary.clone(),
+            facts: message.facts.iter().map(fact).collect(),
+            links: Vec::new(),
+        };
+        Self {
+            fingerprint: message.fingerprint.clone(),
+            kind: Kind::Rollback,
+            service: message.service.clone(),
+            environment: message.environment.clone(),
+            labels: BTreeMap::from([("rollback".to_owned(), message.rollback_id.clone())]),
+            condition: Condition::Firing { severity: message.severity, content },
+            pending_for: Duration::ZERO,
+            keep_firing_for: Duration::ZERO,
+        }
+    }
 }
 
 /// What there is to tell of a rollback in the state it is in; `None` where nobody need know (a

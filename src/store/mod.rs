@@ -21,6 +21,7 @@ mod newfacts;
 pub mod open;
 pub mod outbox;
 mod payload;
+pub mod place;
 pub mod projection;
 pub mod quarantine;
 pub mod receipt;
@@ -86,12 +87,16 @@ impl StoreError {
             DatabaseErrorKind::{ClosedConnection, UnableToSendCommand},
             Error,
         };
-        match self {
-            Self::Pool(_) | Self::Connect(_) | Self::Io(_) | Self::InDoubt => true,
-            Self::Query(Error::DatabaseError(ClosedConnection | UnableToSendCommand, _)) => true,
-            Self::Query(Error::BrokenTransactionManager) => true,
-            _ => false,
-        }
+        matches!(
+            self,
+            Self::Pool(_)
+                | Self::Connect(_)
+                | Self::Io(_)
+                | Self::InDoubt
+                | Self::Query(
+                    Error::DatabaseError(ClosedConnection | UnableToSendCommand, _) | Error::BrokenTransactionManager
+                )
+        )
     }
 }
 

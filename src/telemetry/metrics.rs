@@ -38,6 +38,8 @@ fn describe() {
     http::metrics::describe();
     ingest::metrics::describe();
     slo::gauges::describe();
+    worker::alert_metrics::describe();
+    worker::dora_gauges::describe();
     worker::saga::describe();
     super::process::describe();
 }

@@ -52,6 +52,8 @@ pub struct Deps {
     pub communicate: Communicate,
     pub submit: Submit,
     pub stream: broadcast::Sender<StreamEvent>,
+    /// Wakes who delivers what was told, once it is on disk.
+    pub told: Arc<Notify>,
     /// Ids of the rollbacks that a task of this process is carrying on right now. A step found
     /// `running` that is not in anybody's hands was left behind by a crash.
     pub in_hand: Mutex<HashSet<String>>,
@@ -172,7 +174,7 @@ async fn drive(deps: &Deps, id: &str) -> Result<Option<Timestamp>, SagaError> {
             Next::Close => saga.close().await,
         };
         match moved {
-            Ok(()) => {}
+            Ok(()) => deps.told.notify_one(),
             // Somebody cancelled or approved meanwhile: look again, if this process still leads.
             Err(SagaError::Stale) => {
                 if !lease::is_current(&mut deps.store.read().await?, deps.fencing).await? {

@@ -29,7 +29,7 @@ on_both! {
     }
 
     async fn hundreds_at_once_are_summed_exactly(db: TestDb) {
-        let mut running = Running::with(&db.store, Duration::from_millis(20), 1000).await;
+        let running = Running::with(&db.store, Duration::from_millis(20), 1000).await;
         let submissions = (0..800_u64).map(|i| {
             let batch = telemetry(&format!("s-{}", i % 7), 10, delta(i, i % 3, 1_000 * i));
             // Every second has an id, and each of those comes twice.
@@ -44,10 +44,7 @@ on_both! {
             submission.keyed.iter().zip(keyed).filter(|(_, new)| *new).for_each(|((_, batch), _)| expected.merge(batch));
         }
         let mut noticed = TelemetryBatch::default();
-        while let Ok(notice) = running.notices.try_recv() {
-            noticed.merge(&notice.telemetry);
-        }
-        running.stop().await;
+        running.stop_and_hear().await.iter().for_each(|notice| noticed.merge(&notice.telemetry));
         assert_eq!(noticed, expected);
         assert_eq!(journal_rows(&db.store).await, 0);
         let found = buckets(&db.store, 10).await;
@@ -189,7 +186,7 @@ on_both! {
         }
         running.submit(keyed(vec![(key("old"), telemetry("0", 0, delta(1, 0, 5)))])).await;
         running.stop().await;
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         let keep = Retention { ten_seconds: hour, minutes: 2 * hour, hours: 3 * hour };
         let now = Timestamp::from_seconds(2 * 3600);
         let pruned = retention::prune(&db.store, &keep, hour, now).await.unwrap();
