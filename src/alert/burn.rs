@@ -31,7 +31,7 @@ pub fn withdrawn(alert: &Alert) -> Observation {
         service: alert.service.clone(),
         environment: alert.environment.clone(),
         labels: alert.labels.clone(),
-        condition: Condition::Clear,
+        condition: Condition::Clear { last_word: None },
         pending_for: Duration::ZERO,
         keep_firing_for: Duration::ZERO,
     }
@@ -60,7 +60,7 @@ fn condition(status: &SloStatus, last: Option<&LastDeployment>, now: Timestamp) 
     match worst {
         Some(judged) => Condition::Firing { severity: judged.severity, content: content(status, judged, last, now) },
         None if status.alerts.iter().any(|judged| judged.verdict == Verdict::NoData) => Condition::Unknown,
-        None => Condition::Clear,
+        None => Condition::Clear { last_word: None },
     }
 }
 
@@ -203,6 +203,6 @@ mod tests {
     fn no_data_freezes_and_calm_resolves() {
         let calm = judged(Severity::Page, Verdict::Calm);
         assert_eq!(seen(vec![calm.clone(), judged(Severity::Page, Verdict::NoData)]), Condition::Unknown);
-        assert_eq!(seen(vec![calm]), Condition::Clear);
+        assert_eq!(seen(vec![calm]), Condition::Clear { last_word: None });
     }
 }

@@ -113,7 +113,9 @@ pub fn step(active: Option<&Alert>, observation: &Observation, now: Timestamp) -
         (None, Condition::Firing { severity, content }) => start(observation, *severity, content, now),
         (None, _) => Transition::Unchanged(Unchanged::Inactive),
         (Some(alert), Condition::Unknown) => freeze(alert, now),
-        (Some(alert), Condition::Clear) => clear(alert, observation.keep_firing_for, now),
+        (Some(alert), Condition::Clear { last_word }) => {
+            clear(alert, observation.keep_firing_for, last_word.as_ref(), now)
+        }
         (Some(alert), Condition::Firing { severity, content }) => {
             hold(alert, observation.pending_for, *severity, content, now)
         }
@@ -170,7 +172,7 @@ fn thawed(alert: &Alert, now: Timestamp) -> Alert {
     next
 }
 
-fn clear(alert: &Alert, keep_firing_for: Duration, now: Timestamp) -> Transition {
+fn clear(alert: &Alert, keep_firing_for: Duration, last_word: Option<&Content>, now: Timestamp) -> Transition {
     let mut next = thawed(alert, now);
     if next.state == State::Pending {
         return changed(Change::Cancelled, next, now);
@@ -180,6 +182,10 @@ fn clear(alert: &Alert, keep_firing_for: Duration, now: Timestamp) -> Transition
         next.state = State::Resolved;
         next.resolved_at = Some(now);
         next.waiting_since = None;
+        next.told_at = Some(now);
+        if let Some(content) = last_word {
+            next.content = content.clone();
+        }
         return changed(Change::Resolved, next, now);
     }
     if alert.waiting_since.is_none() {

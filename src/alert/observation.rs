@@ -53,7 +53,10 @@ pub enum Condition {
         severity: Severity,
         content: Content,
     },
-    Clear,
+    /// `last_word` takes the place of what was told before, where there is a happier end to tell.
+    Clear {
+        last_word: Option<Content>,
+    },
     /// Nothing was measured: the alert stays as it is, and its clocks stand still.
     Unknown,
 }

@@ -1,5 +1,6 @@
 //! The HTTP surface. `routes.rs` has every route on one screen.
 
+pub mod alerts;
 pub mod auth;
 mod body;
 pub mod changes;

@@ -1,8 +1,10 @@
 //! Alerts by mail: text and HTML, one thread per group.
+//!
+//! Every mail has a connection of its own: they are rare, and a connection kept for the next one
+//! would most likely be dead by then.
 
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
-use lettre::transport::smtp::PoolConfig;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use minijinja::Environment;
 use minijinja::syntax::SyntaxConfig;
@@ -34,7 +36,6 @@ impl Mailer {
         let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(smtp.url.expose_secret())
             .map_err(|_| SendError::permanent("`smtp.url` must be smtp://…, smtp://…?tls=required or smtps://…"))?
             .timeout(Some(CALL_TIMEOUT))
-            .pool_config(PoolConfig::new().max_size(2))
             .build();
         let to = email.to.iter().map(|address| mailbox(address)).collect::<Result<Vec<_>, _>>()?;
         if to.is_empty() {

@@ -78,8 +78,8 @@ pub fn news(event: Event, snapshot: &Snapshot) -> String {
     let headline = headline(&subject.content.headline);
     match event {
         Event::Resolved => match snapshot.group.resolved_at {
-            Some(resolved) => format!("✅ Resolved after {}.", span(snapshot.group.opened_at, resolved)),
-            None => "✅ Resolved.".to_owned(),
+            Some(resolved) => format!("✅ Resolved after {}: {headline}", span(snapshot.group.opened_at, resolved)),
+            None => format!("✅ Resolved: {headline}"),
         },
         Event::Escalated => format!("🔴 Escalated to {}: {headline}", severity_name(subject.severity)),
         Event::Fired => format!("{} Also firing: {headline}", symbol(subject)),

@@ -28,22 +28,23 @@ pub struct Message {
     pub facts: Vec<(String, String)>,
 }
 
+/// Told at once, and over as soon as it is not active: its headline is the last word.
 impl From<&Message> for Observation {
     fn from(message: &Message) -> Self {
-        let fact = |(label, value): &(String, String)| Fact { label: label.clone(), value: value.clone() };
-        let content = Content {
-            headline: message.headline.clone(),
-            summary: message.summary.clone(),
-            facts: message.facts.iter().map(fact).collect(),
-            links: Vec::new(),
-        };
+        let facts = message.facts.iter().cloned().map(|(label, value)| Fact { label, value }).collect();
+        let (headline, summary) = (message.headline.clone(), message.summary.clone());
+        let content = Content { headline, summary, facts, links: Vec::new() };
         Self {
             fingerprint: message.fingerprint.clone(),
             kind: Kind::Rollback,
             service: message.service.clone(),
             environment: message.environment.clone(),
             labels: BTreeMap::from([("rollback".to_owned(), message.rollback_id.clone())]),
-            condition: Condition::Firing { severity: message.severity, content },
+            condition: if message.active {
+                Condition::Firing { severity: message.severity, content }
+            } else {
+                Condition::Clear { last_word: Some(content) }
+            },
             pending_for: Duration::ZERO,
             keep_firing_for: Duration::ZERO,
         }

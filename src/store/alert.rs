@@ -11,7 +11,7 @@ use super::conn::on_conn;
 use super::schema::{alert, alert_group};
 use super::{Conn, StoreError, outbox};
 use crate::alert::message::group_labels;
-use crate::alert::{Alert, Change, Event, Group, Observation, Snapshot, State, Transition, message, step};
+use crate::alert::{Alert, Change, Event, Group, Kind, Observation, Snapshot, State, Transition, message, step};
 use crate::config::Config;
 use crate::config::model::{Receiver, Route};
 use crate::time::Timestamp;
@@ -200,16 +200,40 @@ pub struct Filter {
     pub state: Option<State>,
     pub service: Option<String>,
     pub environment: Option<String>,
-    pub kind: Option<String>,
-    /// Only alerts older than this position (start, id).
-    pub before: Option<(Timestamp, String)>,
+    pub kind: Option<Kind>,
+    pub before: Option<Position>,
+}
+
+/// Where a page ended. As text it is the cursor of the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    started_at: i64,
+    id: String,
+}
+
+impl Position {
+    pub fn of(alert: &Alert) -> Self {
+        Self { started_at: alert.started_at.micros(), id: alert.id.clone() }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        let (started_at, id) = text.split_once('.')?;
+        Some(Self { started_at: started_at.parse().ok()?, id: id.to_owned() })
+    }
+}
+
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.started_at, self.id)
+    }
 }
 
 /// The newest first, at most `limit`.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn page(conn: &mut Conn, filter: &Filter, limit: i64) -> Result<Vec<Alert>, StoreError> {
+pub async fn page(conn: &mut Conn, filter: &Filter, limit: usize) -> Result<Vec<Alert>, StoreError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows: Vec<String> = on_conn!(conn, |c| {
         let mut query = alert::table.select(alert::detail).into_boxed();
         if let Some(state) = filter.state {
@@ -221,12 +245,12 @@ pub async fn page(conn: &mut Conn, filter: &Filter, limit: i64) -> Result<Vec<Al
         if let Some(environment) = &filter.environment {
             query = query.filter(alert::environment.eq(environment));
         }
-        if let Some(kind) = &filter.kind {
-            query = query.filter(alert::kind.eq(kind));
+        if let Some(kind) = filter.kind {
+            query = query.filter(alert::kind.eq(kind.as_str()));
         }
-        if let Some((start, id)) = &filter.before {
-            let start = start.micros();
-            query = query.filter(alert::started_at.lt(start).or(alert::started_at.eq(start).and(alert::id.lt(id))));
+        if let Some(Position { started_at, id }) = &filter.before {
+            let tie = alert::started_at.eq(started_at).and(alert::id.lt(id));
+            query = query.filter(alert::started_at.lt(started_at).or(tie));
         }
         query.order((alert::started_at.desc(), alert::id.desc())).limit(limit).load(c).await
     })?;

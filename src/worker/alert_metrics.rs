@@ -11,7 +11,7 @@ pub fn describe() {
     metrics::describe_gauge!("devpulse_alerts", "Active alerts by state and severity.");
     metrics::describe_counter!(
         "devpulse_notifications_total",
-        "Attempts to send a message, by channel and outcome (sent, retried, dead)."
+        "Attempts to send a message, by channel and outcome (sent, failed: tried again, dead: given up)."
     );
     metrics::describe_gauge!("devpulse_outbox_messages", "Messages waiting to be sent, and messages given up (dead).");
     metrics::describe_gauge!(
@@ -24,14 +24,16 @@ pub fn describe() {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Sent,
-    Retried,
+    /// To be tried again.
+    Failed,
+    /// Given up.
     Dead,
 }
 
 pub fn count(channel: Channel, outcome: Outcome) {
     let outcome = match outcome {
         Outcome::Sent => "sent",
-        Outcome::Retried => "retried",
+        Outcome::Failed => "failed",
         Outcome::Dead => "dead",
     };
     metrics::counter!("devpulse_notifications_total", "channel" => channel.as_str(), "outcome" => outcome).increment(1);

@@ -190,7 +190,7 @@ impl Dispatcher {
                     outbox::postpone(&mut tx, claimed, due, &error.to_string()).await?;
                     tracing::warn!(id = claimed.id, receiver = destination.receiver, channel = %destination.channel,
                         attempt = claimed.attempt, %due, %error, "a message was not taken; it is tried again");
-                    Outcome::Retried
+                    Outcome::Failed
                 }
                 None => {
                     outbox::mark_dead(&mut tx, claimed, &error.to_string()).await?;

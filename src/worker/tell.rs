@@ -7,13 +7,10 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 
 use super::saga::{Communicate, Deps};
-use crate::alert::{Condition, Observation};
+use crate::alert::Observation;
 use crate::app::App;
 use crate::rollback::executor::Executors;
-use crate::rollback::message::Message;
 use crate::store::alert::{self, Routing};
-use crate::store::{Conn, StoreError};
-use crate::time::Timestamp;
 
 /// What the saga of this process works with.
 pub fn saga_deps(app: &Arc<App>, executors: Executors, fencing: i64) -> Deps {
@@ -39,23 +36,8 @@ fn communicate(app: Arc<App>) -> Communicate {
         let app = Arc::clone(&app);
         async move {
             let config = app.config.load_full();
-            tell(conn, message, Routing::of(&config), now).await
+            alert::observe(conn, &Observation::from(message), Routing::of(&config), now).await.map(|_| ())
         }
         .boxed()
     })
-}
-
-/// Raises, updates or ends the rollback's alert. One that ends says its last word first.
-async fn tell(conn: &mut Conn, message: &Message, routing: Routing<'_>, now: Timestamp) -> Result<(), StoreError> {
-    let mut observation = Observation::from(message);
-    if message.active {
-        alert::observe(conn, &observation, routing, now).await?;
-        return Ok(());
-    }
-    if alert::active_of(conn, &message.fingerprint).await?.is_some() {
-        alert::observe(conn, &observation, routing, now).await?;
-        observation.condition = Condition::Clear;
-        alert::observe(conn, &observation, routing, now).await?;
-    }
-    Ok(())
 }

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use serde_json::Value;
 
 use crate::support::database::Database;
@@ -54,8 +53,7 @@ fn check_metrics(text: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_may_be_public() {
     let database = Database::sqlite().await;
-    let public = [("DEVPULSE_SERVER_METRICS_PUBLIC", "true")];
-    let devpulse = DevPulse::start_with(&database.url, "", &public).await;
+    let devpulse = DevPulse::start(&database.url, "server: {metrics_public: true}").await;
     assert!(devpulse.run(&["keys", "create", "--name", "a", "--scope", "admin"]).status.success());
     assert_eq!(devpulse.send(devpulse.request("GET", "/metrics")).await.status, 200);
     assert_eq!(devpulse.send(devpulse.request("GET", "/api/v1/slos")).await.status, 401);
@@ -129,14 +127,13 @@ async fn the_stream_begins_at_once_and_knows_its_kinds() {
     let mut devpulse = DevPulse::start(&database.url, "").await;
     let wrong = devpulse.send(devpulse.request("GET", "/api/v1/stream?kind=alert,nonsense")).await;
     assert_eq!((wrong.status, &wrong.json["pointer"]), (400, &Value::from("kind")));
-    let response = devpulse.request("GET", "/api/v1/stream?kind=alert,rollback").send().await.unwrap();
+    let mut response = devpulse.request("GET", "/api/v1/stream?kind=alert,rollback").send().await.unwrap();
     assert_eq!(response.headers()["content-type"], "text/event-stream");
-    let mut body = response.bytes_stream();
-    let first = tokio::time::timeout(Duration::from_secs(5), body.next()).await.unwrap().unwrap().unwrap();
-    assert_eq!(first, ": keep-alive\n\n");
+    let first = tokio::time::timeout(Duration::from_secs(5), response.chunk()).await.unwrap().unwrap();
+    assert_eq!(first.unwrap(), ": keep-alive\n\n");
     // A listener does not keep the process from stopping.
     devpulse.process().signal("TERM");
-    let ended = tokio::time::timeout(Duration::from_secs(8), body.next()).await;
+    let ended = tokio::time::timeout(Duration::from_secs(8), response.chunk()).await;
     assert!(ended.is_ok(), "the stream goes on after SIGTERM");
     wait::until("the process to end", Duration::from_secs(8), async || devpulse.process().exited()).await;
 }
@@ -145,7 +142,7 @@ async fn the_stream_begins_at_once_and_knows_its_kinds() {
 async fn one_process_acts_and_another_stands_by() {
     let database = Database::postgres().await;
     let first = DevPulse::start(&database.url, "").await;
-    let second = DevPulse::spawn(&database.url, "", &[]);
+    let second = DevPulse::spawn(&database.url, "");
     let standby = wait::until("the second to stand by", Duration::from_secs(30), async || {
         let answer = second.request("GET", "/-/ready").send().await.ok()?;
         let readiness: Value = answer.json().await.ok()?;
@@ -163,17 +160,15 @@ async fn one_process_acts_and_another_stands_by() {
 async fn a_reload_that_is_wrong_changes_nothing() {
     let database = Database::sqlite().await;
     let mut devpulse = DevPulse::start(&database.url, "").await;
-    let config = devpulse.config();
-    let original = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, original.clone() + "slo: []\n").unwrap();
+    let config = devpulse.configuration();
+    std::fs::write(&config, "slo: []\n").unwrap();
     devpulse.process().signal("HUP");
     wait::until("the error to be logged", Duration::from_secs(10), async || {
         devpulse.process().log().contains("slo: unknown key; did you mean `slos`?").then_some(())
     })
     .await;
     assert_eq!(devpulse.send(devpulse.request("GET", "/-/ready")).await.status, 200);
-    let public = original.replace("server: {", "server: {metrics_public: true, workers: 1, ");
-    std::fs::write(&config, public).unwrap();
+    std::fs::write(&config, "server: {metrics_public: true, workers: 1}\n").unwrap();
     devpulse.process().signal("HUP");
     wait::until("the reload to be logged", Duration::from_secs(10), async || {
         devpulse.process().log().contains("takes_effect_at_restart=\"server.workers\"").then_some(())
@@ -200,8 +195,8 @@ async fn traces_are_sent_and_continue_those_of_the_caller() {
     let stop = collector.handle();
     tokio::spawn(collector);
     let database = Database::sqlite().await;
-    let telemetry = [("DEVPULSE_TELEMETRY_OTLP_ENDPOINT", endpoint.as_str())];
-    let mut devpulse = DevPulse::start_with(&database.url, "", &telemetry).await;
+    let telemetry = format!("telemetry: {{otlp_endpoint: \"{endpoint}\"}}");
+    let mut devpulse = DevPulse::start(&database.url, &telemetry).await;
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     devpulse.send(devpulse.request("GET", "/api/v1/slos").header("traceparent", parent)).await.ok();
     devpulse.process().signal("TERM");

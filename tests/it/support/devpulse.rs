@@ -1,6 +1,6 @@
 //! The real binary, `devpulse serve`, on a free port.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -28,12 +28,17 @@ impl DevPulse {
     /// Starts DevPulse on the database at `url` with this configuration; its address and its
     /// database come from the environment. Returns when it is ready.
     pub async fn start(url: &str, configuration: &str) -> Self {
+        let started = Self::spawn(url, configuration);
+        started.ready().await;
+        started
+    }
+
+    /// As [`DevPulse::start`], without waiting.
+    pub fn spawn(url: &str, configuration: &str) -> Self {
         let (folder, port) = (tempfile::tempdir().unwrap(), ports::free());
         std::fs::write(folder.path().join("devpulse.yaml"), configuration).unwrap();
         let process = launch(folder.path(), url, port);
-        let started = Self { process, folder, database: url.to_owned(), port, client: client(), bearer: None };
-        started.ready().await;
-        started
+        Self { process, folder, database: url.to_owned(), port, client: client(), bearer: None }
     }
 
     pub async fn ready(&self) {
@@ -57,6 +62,10 @@ impl DevPulse {
 
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+
+    pub fn configuration(&self) -> PathBuf {
+        self.folder.path().join("devpulse.yaml")
     }
 
     pub fn address(&self) -> String {
