@@ -32,8 +32,8 @@ const LAYERS: &[&[&str]] = &[
     &["dora", "slo"],
     &["alert"],
     &["rollback"],
-    &["config", "ingest", "notify", "rollback::executor", "store", "telemetry"],
-    &["app", "cli", "http", "worker"],
+    &["config", "ingest", "notify", "rollback::executor", "store"],
+    &["app", "cli", "http", "telemetry", "worker"],
 ];
 
 /// Within a layer nobody uses anybody, but for these: (user, used).

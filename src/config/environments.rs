@@ -1,6 +1,6 @@
 //! What sources call an environment, and what DevPulse calls it.
 
-use super::model::Environment;
+use super::model::{Environment, Tier};
 
 /// The configured environments, as a way from any name to the one that is configured.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +20,12 @@ impl<'a> EnvironmentNames<'a> {
         })
     }
 
+    /// The configured environment of tier production, where there is exactly one.
+    pub fn only_production(self) -> Option<&'a Environment> {
+        let mut production = self.0.iter().filter(|environment| environment.tier == Tier::Production);
+        production.next().filter(|_| production.next().is_none())
+    }
+
     /// The name to keep: that of the configured environment, or `name` as it is.
     pub fn canonical<'n>(self, name: &'n str) -> &'n str
     where
@@ -29,9 +35,19 @@ impl<'a> EnvironmentNames<'a> {
     }
 }
 
-/// Whether the glob matches the whole name: `*` is any run of characters, `?` is one; case is
-/// ignored. Linear in practice: a mismatch goes back to the last `*` only.
+/// Whether the glob matches the whole name, whatever its case.
+///
+/// This runs for every request, so the usual globs are matched without being compiled.
 fn matches(pattern: &str, name: &str) -> bool {
+    if !pattern.contains(['[', '{', '\\']) {
+        return simple(pattern, name);
+    }
+    let glob = globset::GlobBuilder::new(pattern).case_insensitive(true).build();
+    glob.is_ok_and(|glob| glob.compile_matcher().is_match(name))
+}
+
+/// `*` is any run of characters, `?` is one. A mismatch goes back to the last `*` only.
+fn simple(pattern: &str, name: &str) -> bool {
     let (mut pattern, mut name) = (pattern.chars(), name.chars());
     let mut retry = None;
     loop {
@@ -63,7 +79,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::model::Tier;
 
     fn environment(name: &str, matches: &[&str]) -> Environment {
         let matches = matches.iter().map(ToString::to_string).collect();
@@ -72,8 +87,10 @@ mod tests {
 
     #[test]
     fn names_become_the_configured_ones() {
-        let configured =
-            [environment("production", &["prod", "prod-*", "staging-live"]), environment("staging", &["stag*"])];
+        let configured = [
+            environment("production", &["prod", "prod-*", "staging-live", "{live,blue}-[0-9]"]),
+            environment("staging", &["stag*"]),
+        ];
         let names = EnvironmentNames::new(&configured);
         for (sent, kept) in [
             ("prod", "production"),
@@ -82,6 +99,8 @@ mod tests {
             ("prod-", "production"),
             ("staging", "staging"),
             ("staging-live", "production"),
+            ("live-1", "production"),
+            ("green-1", "green-1"),
             ("preprod", "preprod"),
             ("product", "product"),
             ("github-pages", "github-pages"),
@@ -94,7 +113,7 @@ mod tests {
         #[test]
         fn globs_mean_what_globset_says(pattern in "[ab*?]{0,8}", name in "[ab]{0,8}") {
             let reference = globset::Glob::new(&pattern).unwrap().compile_matcher();
-            prop_assert_eq!(matches(&pattern, &name), reference.is_match(&name), "{} {}", pattern, name);
+            prop_assert_eq!(simple(&pattern, &name), reference.is_match(&name), "{} {}", pattern, name);
         }
     }
 }

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+use utoipa::ToSchema;
+
 use crate::num::float;
 
 const EVENTS: &str = "devpulse_ingest_events_total";
+const DELIVERIES: &str = "devpulse_webhook_deliveries_total";
 const WAITING: &str = "devpulse_ingest_waiting_requests";
 const GROUP_SIZE: &str = "devpulse_commit_group_requests";
 const COMMIT: &str = "devpulse_commit_duration_seconds";
@@ -17,6 +21,7 @@ const MATERIALISE_FAILURES: &str = "devpulse_materialise_failures_total";
 pub fn describe() {
     use metrics::Unit::{Count, Seconds};
     metrics::describe_counter!(EVENTS, Count, "Events by kind and by what became of them.");
+    metrics::describe_counter!(DELIVERIES, Count, "Webhook deliveries by source and by what became of them.");
     metrics::describe_gauge!(WAITING, Count, "Requests that wait for their commit.");
     metrics::describe_histogram!(GROUP_SIZE, Count, "Requests committed together.");
     metrics::describe_histogram!(COMMIT, Seconds, "How long one commit group took, fsync included.");
@@ -27,7 +32,8 @@ pub fn describe() {
 }
 
 /// What became of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Accepted,
     Duplicate,
@@ -48,6 +54,11 @@ impl Outcome {
 /// read). Only who parsed them knows the kind of every item, so who answers them counts them.
 pub fn count_events(kind: &'static str, outcome: Outcome, events: u64) {
     metrics::counter!(EVENTS, "kind" => kind, "outcome" => outcome.name()).increment(events);
+}
+
+/// Counts one delivery of a webhook; `outcome` is accepted, duplicate, skipped, invalid or unsigned.
+pub fn count_delivery(source: &'static str, outcome: &'static str) {
+    metrics::counter!(DELIVERIES, "source" => source, "outcome" => outcome).increment(1);
 }
 
 pub(super) fn waiting(requests: usize) {

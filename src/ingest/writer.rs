@@ -81,7 +81,8 @@ impl Writer {
     }
 
     pub async fn run(mut self, stop: Arc<Notify>) {
-        let mut tick = tokio::time::interval(self.settings.materialise_every);
+        let every = self.settings.materialise_every;
+        let mut tick = tokio::time::interval_at(Instant::now() + every, every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut open = true;
         while open {
@@ -155,7 +156,8 @@ impl Writer {
     async fn transact(&mut self, group: &[Submission]) -> Result<Written, Failure> {
         self.sequence = self.sequence.saturating_add(1);
         let place = Place { replica: self.settings.replica.clone(), sequence: self.sequence };
-        let mut tx = self.store.begin().await?;
+        // Nothing of the group is in it yet, so whatever is wrong is not the group's fault.
+        let mut tx = self.store.begin().await.map_err(Failure::Unavailable)?;
         let (written, id) = match fill(&mut tx, group, &place).await {
             Ok(filled) => filled,
             // A connection that cannot even undo is gone, whatever it called its error.

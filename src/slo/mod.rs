@@ -47,7 +47,7 @@ impl Counts {
 
     /// The error ratio; `None` without events.
     pub fn ratio(self) -> Option<f64> {
-        (self.total > 0).then(|| float(self.bad) / float(self.total))
+        (self.total > 0).then(|| float(self.bad.min(self.total)) / float(self.total))
     }
 }
 

@@ -4,6 +4,7 @@
 //! atomic takes a [`Tx`]. Every write that must survive is committed with an fsync
 //! (`synchronous=FULL`, PostgreSQL's `synchronous_commit=on`).
 
+pub mod alert;
 mod codec;
 pub mod conn;
 pub mod derived;
@@ -12,12 +13,15 @@ pub mod fact;
 pub mod history;
 pub mod in_doubt;
 pub mod journal;
+pub mod key;
 pub mod lease;
 mod lock;
 pub mod materialise;
 mod newfacts;
 pub mod open;
+pub mod outbox;
 mod payload;
+pub mod place;
 pub mod projection;
 pub mod quarantine;
 pub mod receipt;
@@ -83,12 +87,16 @@ impl StoreError {
             DatabaseErrorKind::{ClosedConnection, UnableToSendCommand},
             Error,
         };
-        match self {
-            Self::Pool(_) | Self::Connect(_) | Self::Io(_) | Self::InDoubt => true,
-            Self::Query(Error::DatabaseError(ClosedConnection | UnableToSendCommand, _)) => true,
-            Self::Query(Error::BrokenTransactionManager) => true,
-            _ => false,
-        }
+        matches!(
+            self,
+            Self::Pool(_)
+                | Self::Connect(_)
+                | Self::Io(_)
+                | Self::InDoubt
+                | Self::Query(
+                    Error::DatabaseError(ClosedConnection | UnableToSendCommand, _) | Error::BrokenTransactionManager
+                )
+        )
     }
 }
 
@@ -127,6 +135,14 @@ impl Store {
         };
         conn.begin().await?;
         Ok(Tx(conn))
+    }
+
+    /// How many connections are open, idle and waited for.
+    pub fn pool(&self) -> deadpool::Status {
+        match self {
+            Self::Postgres(pool) => pool.status(),
+            Self::Sqlite { readers, .. } => readers.status(),
+        }
     }
 
     pub const fn name(&self) -> &'static str {

@@ -64,7 +64,9 @@ pub async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<(), 
     let (mut deployments, mut changes, mut incidents) = (Vec::new(), Vec::new(), Vec::new());
     for (entity, facts) in fact::load(conn, entities).await? {
         let mut facts_of = Facts::default();
-        facts.into_iter().for_each(|fact| facts_of.add(fact));
+        for fact in facts {
+            facts_of.add(fact);
+        }
         deployments.extend(deployment_row(&entity, &facts_of.deployments)?);
         changes.extend(change_row(&entity, &facts_of.changes)?);
         incidents.extend(incident_row(&entity, &facts_of.incidents)?);

@@ -67,9 +67,16 @@ async fn it_can_be_explored_and_interrupted() {
     })
     .await;
     let text = running.log();
-    for part in
-        ["Rolled back, because:", "Recovered:", "Change fail rate", "before", "after", "[alert]", "[target]", "curl '"]
-    {
+    for part in [
+        "Rolled back, because:",
+        "Recovered:",
+        "Change fail rate",
+        "before",
+        "after",
+        "[alert.fired]",
+        "[target]",
+        "curl '",
+    ] {
         assert!(text.contains(part), "the story lacks {part:?}:\n{text}");
     }
     let services = client().get(format!("{url}/api/v1/services")).send().await.unwrap().text().await.unwrap();

@@ -157,10 +157,10 @@ async fn prometheus_saw_it(prometheus: &Prometheus, devpulse: &DevPulse) {
     for (what, expression, value) in [
         ("the burn", format!("max(devpulse_slo_burn_rate{{{place}}}) > bool 1"), 1.0),
         ("the rollback", format!("sum(devpulse_rollbacks{{{place},state=\"done\"}})"), 1.0),
-        ("the change fail rate", format!("devpulse_change_fail_rate_ratio{{{place},window=\"30d\"}}"), fail_rate),
+        ("the change fail rate", format!("devpulse_dora_change_fail_ratio{{{place},window=\"30d\"}}"), fail_rate),
         (
             "the recovery time",
-            format!("devpulse_failed_deployment_recovery_time_seconds{{{place},window=\"30d\"}}"),
+            format!("devpulse_dora_failed_deployment_recovery_seconds{{{place},window=\"30d\"}}"),
             recovery,
         ),
     ] {

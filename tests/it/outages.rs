@@ -36,7 +36,7 @@ fn says_come_back_later(answer: &Answer) {
 }
 
 async fn deployments(devpulse: &DevPulse) -> Vec<String> {
-    let kept = devpulse.all("/api/v1/deployments?limit=500").await;
+    let kept = devpulse.all("/api/v1/deployments").await;
     let mut ids: Vec<String> = kept.iter().map(|d| d["id"].as_str().unwrap().to_owned()).collect();
     ids.sort();
     ids
@@ -182,7 +182,7 @@ fn large(id: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_clients_hold_nobody_up_and_are_let_go() {
     let database = Database::sqlite().await;
-    let mut devpulse = DevPulse::start_with(&database.url, "", &[("DEVPULSE_SERVER_CLIENT_TIMEOUT", "1s")]).await;
+    let mut devpulse = DevPulse::start(&database.url, "server: {client_timeout: 1s}\n").await;
     let head = "POST /api/v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
     let slow_head = (0..50).map(|_| head.to_owned());
     let slow_body = (0..50).map(|_| format!("{head}content-length: 1000\r\n\r\n[{{\"type\""));

@@ -78,7 +78,7 @@ pub fn queries(dashboard: &Value) -> Vec<String> {
     let targets = items(&dashboard["panels"]).iter().flat_map(|panel| items(&panel["targets"]));
     let all = targets.chain(items(&dashboard["annotations"]["list"]));
     let fill = |query: &str| {
-        let mut query = query.replace("$__rate_interval", "1m");
+        let mut query = query.replace("$__rate_interval", "1m").replace("$__range", "1d");
         for variable in items(&dashboard["templating"]["list"]) {
             query = query.replace(&format!("${}", variable["name"].as_str().expect("variables have names")), ".+");
         }

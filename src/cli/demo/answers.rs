@@ -64,3 +64,17 @@ pub struct Call {
 pub struct Version {
     pub version: String,
 }
+
+/// A message about alerts, as DevPulse's webhook sends it.
+#[derive(Debug, Deserialize)]
+pub struct Message {
+    /// `alert.fired`, `alert.resolved` …
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub alerts: Vec<Alert>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Alert {
+    pub headline: String,
+}

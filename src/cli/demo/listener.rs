@@ -7,10 +7,10 @@ use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use parking_lot::Mutex;
 use reqwest::header::HeaderValue;
-use serde_json::{Value, json};
+use serde_json::json;
 use standardwebhooks::Webhook;
 
-use super::answers::{Call, Version};
+use super::answers::{Call, Message, Version};
 use super::narrator::Narrator;
 use super::shop::Shop;
 
@@ -85,9 +85,9 @@ async fn alert(request: HttpRequest, body: web::Bytes, heard: web::Data<Heard>) 
     if !is_signed(&request, &body) {
         return HttpResponse::Unauthorized().finish();
     }
-    let Ok(message) = serde_json::from_slice::<Value>(&body) else { return HttpResponse::BadRequest().finish() };
-    let text = ["headline", "title", "text", "summary"].iter().find_map(|field| message.get(field)?.as_str());
-    let _ = heard.narrator.event("alert", text.unwrap_or_default());
+    let Ok(message) = serde_json::from_slice::<Message>(&body) else { return HttpResponse::BadRequest().finish() };
+    let headlines: Vec<&str> = message.alerts.iter().map(|alert| alert.headline.as_str()).collect();
+    let _ = heard.narrator.event(&message.kind, &headlines.join("; "));
     *heard.alerts.lock() += 1;
     HttpResponse::NoContent().finish()
 }

@@ -20,6 +20,7 @@ use self::narrator::Narrator;
 use self::server::Server;
 use self::shop::Shop;
 use self::story::Story;
+use super::Output;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
@@ -29,18 +30,9 @@ pub struct Options {
     /// Do not pause between the scenes
     #[arg(long, visible_alias = "no-wait")]
     pub fast: bool,
-    /// text: tell the story; json: print its facts as one object at the end
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    pub output: Output,
     /// Where the demo's server listens; a free port when this one is taken
     #[arg(long, default_value_t = 8080)]
     pub port: u16,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Output {
-    Text,
-    Json,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -62,13 +54,13 @@ pub enum DemoError {
 }
 
 /// Runs the story to its end, or to Ctrl-C, which is a clean end as well. Whatever happens, the
-/// server is stopped and the temporary folder is removed.
+/// server is stopped and the temporary folder is removed. As JSON the facts of the story are one line
+/// at its end, and nothing else is printed.
 ///
 /// # Errors
 /// [`DemoError`]: the stage could not be set, or what was to happen did not.
-pub async fn run(options: Options) -> Result<(), DemoError> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let narrator = Narrator::new(&options);
+pub async fn run(options: Options, output: Output) -> Result<(), DemoError> {
+    let narrator = Narrator::new(options.fast, output);
     tokio::select! {
         told = tell(&options, &narrator) => told,
         interrupted = interrupted() => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::facts::Facts;
-use super::{Options, Output};
+use crate::cli::Output;
 
 /// Time for a reader to follow.
 const PAUSE: Duration = Duration::from_millis(1_500);
@@ -20,9 +20,9 @@ pub struct Narrator {
 }
 
 impl Narrator {
-    pub fn new(options: &Options) -> Self {
+    pub fn new(fast: bool, output: Output) -> Self {
         let bold = std::io::stdout().is_terminal();
-        Self { began: Instant::now(), output: options.output, fast: options.fast, bold }
+        Self { began: Instant::now(), output, fast, bold }
     }
 
     /// A heading, after time to read what stands before it.

@@ -29,6 +29,9 @@ pub use split::Unreadable;
 /// 2000-01-01T00:00:00Z: nothing that DevPulse is told happened before.
 const EARLIEST: Timestamp = Timestamp::from_seconds(946_684_800);
 
+/// The type of an item that has none.
+const UNKNOWN: &str = "unknown";
+
 pub const TYPES: [&str; 6] = ["deployment", "change", "incident", "request", "performance", "error"];
 
 /// What reading depends on besides the body.
@@ -63,9 +66,16 @@ impl Context<'_> {
     }
 }
 
-/// What became of one item so far; indices point into [`Parsed`].
+/// One item: its `type` (`unknown` where it could not be read), and what became of it so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Item {
+pub struct Item {
+    pub kind: &'static str,
+    pub fate: Fate,
+}
+
+/// Indices point into [`Parsed`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
     Fact(usize),
     /// Telemetry without an id: added up.
     Added,
@@ -107,7 +117,7 @@ pub fn parse(body: &str, lines: bool, context: &Context<'_>) -> Result<Parsed, U
     };
     reader.parsed.items.reserve(items.as_slice().len());
     for raw in items.as_slice() {
-        let item = reader.read(raw).unwrap_or_else(Item::Invalid);
+        let item = reader.item(raw);
         reader.parsed.items.push(item);
     }
     let mut parsed = reader.parsed;
@@ -118,9 +128,9 @@ pub fn parse(body: &str, lines: bool, context: &Context<'_>) -> Result<Parsed, U
 
 /// Lines of which not one is JSON are no batch with bad items but no batch at all.
 fn no_line(parsed: &Parsed) -> Result<(), Unreadable> {
-    let unread = |item: &Item| matches!(item, Item::Invalid(fault) if fault.is_malformed());
-    match parsed.items.first() {
-        Some(Item::Invalid(fault)) if parsed.lines && parsed.items.iter().all(unread) => {
+    let unread = |item: &Item| matches!(&item.fate, Fate::Invalid(fault) if fault.is_malformed());
+    match parsed.items.first().map(|item| &item.fate) {
+        Some(Fate::Invalid(fault)) if parsed.lines && parsed.items.iter().all(unread) => {
             Err(Unreadable::NoLine { lines: parsed.items.len(), first: fault.detail().to_owned() })
         }
         _ => Ok(()),
@@ -137,11 +147,21 @@ struct Reader<'c> {
 }
 
 impl Reader<'_> {
-    fn read(&mut self, raw: &str) -> Result<Item, Fault> {
-        match &*kind_of(raw)? {
-            "request" => self.telemetry("request", read(raw)?, telemetry::request),
-            "performance" => self.telemetry("performance", read(raw)?, telemetry::performance),
-            "error" => self.telemetry("error", read(raw)?, telemetry::error),
+    fn item(&mut self, raw: &str) -> Item {
+        let read = kind_of(raw);
+        let kind = read.as_ref().ok().and_then(|read| TYPES.into_iter().find(|kind| *kind == &**read));
+        match (kind, read) {
+            (Some(kind), _) => Item { kind, fate: self.read(kind, raw).unwrap_or_else(Fate::Invalid) },
+            (None, Ok(read)) => Item { kind: UNKNOWN, fate: Fate::Invalid(unknown_type(&read)) },
+            (None, Err(fault)) => Item { kind: UNKNOWN, fate: Fate::Invalid(fault) },
+        }
+    }
+
+    fn read(&mut self, kind: &'static str, raw: &str) -> Result<Fate, Fault> {
+        match kind {
+            "request" => self.telemetry(kind, read(raw)?, telemetry::request),
+            "performance" => self.telemetry(kind, read(raw)?, telemetry::performance),
+            "error" => self.telemetry(kind, read(raw)?, telemetry::error),
             "deployment" => self.delivery(raw, delivery::deployment(read(raw)?, self.context)?),
             "change" => self.delivery(raw, delivery::change(read(raw)?, self.context)?),
             "incident" => self.delivery(raw, delivery::incident(read(raw)?, self.context)?),
@@ -154,28 +174,28 @@ impl Reader<'_> {
         kind: &str,
         mut item: T,
         add: fn(T, &Context<'_>, &mut Aggregator) -> Result<(), Fault>,
-    ) -> Result<Item, Fault> {
+    ) -> Result<Fate, Fault> {
         let (id, source) = item.take_identity();
         let source = source.within("/source", SOURCE)?;
         let Some(id) = id.within("/id", ID)? else {
             add(item, self.context, &mut self.sums)?;
-            return Ok(Item::Added);
+            return Ok(Fate::Added);
         };
         let mut own = Aggregator::default();
         add(item, self.context, &mut own)?;
         let key = key_of(&[kind, source.as_deref().unwrap_or(DEFAULT_SOURCE), &id]);
         let id = id.into();
         if !self.keys.insert(key) {
-            return Ok(Item::Repeated { id });
+            return Ok(Fate::Repeated { id });
         }
         self.parsed.keyed.push((key, own.finish(self.context.environments)));
-        Ok(Item::Keyed { index: self.parsed.keyed.len() - 1, id })
+        Ok(Fate::Keyed { index: self.parsed.keyed.len() - 1, id })
     }
 
-    fn delivery(&mut self, raw: &str, (event, sent): delivery::Read) -> Result<Item, Fault> {
+    fn delivery(&mut self, raw: &str, (event, sent): delivery::Read) -> Result<Fate, Fault> {
         let mut fact = fact(event, sent, self.context.received_at, raw)?;
         if !self.digests.insert(fact.digest) {
-            return Ok(Item::Repeated { id: fact.event.key().id.as_str().into() });
+            return Ok(Fate::Repeated { id: fact.event.key().id.as_str().into() });
         }
         // After the digest, which must not change when the configuration does.
         let environment = match &mut fact.event {
@@ -187,7 +207,7 @@ impl Reader<'_> {
             *environment = self.context.environments.canonical(environment).to_owned();
         }
         self.parsed.facts.push(fact);
-        Ok(Item::Fact(self.parsed.facts.len() - 1))
+        Ok(Fate::Fact(self.parsed.facts.len() - 1))
     }
 }
 
@@ -211,6 +231,21 @@ fn unknown_type(kind: &str) -> Fault {
 
 fn check_attributes(field: Field<Entries<'_>>) -> Result<BTreeMap<String, String>, Fault> {
     field.optional("/attributes")?.map_or_else(|| Ok(BTreeMap::new()), |entries| delivery::attributes(entries.0))
+}
+
+/// The names of the fields of a type, for the test of its documentation.
+#[cfg(test)]
+pub fn fields(kind: &str) -> &'static [&'static str] {
+    use super::wire::Object;
+    match kind {
+        "deployment" => shapes::Deployment::FIELDS,
+        "change" => shapes::Change::FIELDS,
+        "incident" => shapes::Incident::FIELDS,
+        "request" => shapes::Request::FIELDS,
+        "performance" => shapes::Performance::FIELDS,
+        "error" => shapes::ErrorReport::FIELDS,
+        _ => &[],
+    }
 }
 
 #[cfg(test)]

@@ -27,9 +27,13 @@ fn parsed(body: &Value) -> Parsed {
     parse_with(&body.to_string(), false).unwrap()
 }
 
+fn fates(parsed: &Parsed) -> Vec<Fate> {
+    parsed.items.iter().map(|item| item.fate.clone()).collect()
+}
+
 fn fault_of(body: &Value) -> (String, String) {
-    match &parsed(body).items[..] {
-        [Item::Invalid(fault)] => (fault.pointer().to_owned(), fault.detail().to_owned()),
+    match &fates(&parsed(body))[..] {
+        [Fate::Invalid(fault)] => (fault.pointer().to_owned(), fault.detail().to_owned()),
         other => panic!("expected one invalid item for {body}, got {other:?}"),
     }
 }
@@ -82,7 +86,7 @@ fn series() -> SeriesKey {
 #[test]
 fn a_deployment_becomes_a_fact() {
     let parsed = parsed(&deployment());
-    assert_eq!(parsed.items, [Item::Fact(0)]);
+    assert_eq!(fates(&parsed), [Fate::Fact(0)]);
     let DeliveryEvent::Deployment(event) = &parsed.facts[0].event else { panic!() };
     assert_eq!(event.key, EntityKey { source: "ci/acme".to_owned(), id: "d-41".to_owned() });
     assert_eq!(event.environment, "production", "prod-eu is production by its pattern");
@@ -120,7 +124,7 @@ fn requests_add_up_by_series_and_bucket() {
     assert_eq!((delta.requests, delta.errors, delta.duration_sum_us), (2, 1, 25_000));
     assert_eq!(delta.durations.count(), 2);
     assert_eq!(parsed.telemetry.deltas[&(series(), start + 10)].requests, 1);
-    assert_eq!(parsed.items, [Item::Added, Item::Added, Item::Added]);
+    assert_eq!(fates(&parsed), [Fate::Added, Fate::Added, Fate::Added]);
 }
 
 #[test]
@@ -155,8 +159,8 @@ fn telemetry_with_an_id_is_keyed() {
     assert!(parsed.telemetry.is_empty());
     assert_eq!(parsed.keyed.len(), 2);
     assert_ne!(parsed.keyed[0].0, parsed.keyed[1].0);
-    let repeated = Item::Repeated { id: "r-1".into() };
-    assert_eq!(parsed.items[1], repeated);
+    let repeated = Fate::Repeated { id: "r-1".into() };
+    assert_eq!(parsed.items[1].fate, repeated);
     assert_eq!(parsed.keyed[0].1.deltas[&(series(), 1_767_607_440)].requests, 1);
 }
 
@@ -259,14 +263,14 @@ fn unknown_fields_and_types_are_named_with_a_suggestion() {
 fn a_field_given_twice_is_an_error() {
     let parsed = parse_with(r#"{"type":"request","service":"a","service":"b"}"#, false).unwrap();
     assert!(
-        matches!(&parsed.items[0], Item::Invalid(fault) if fault.to_string() == "/service: is given twice: keep one")
+        matches!(&parsed.items[0].fate, Fate::Invalid(fault) if fault.to_string() == "/service: is given twice: keep one")
     );
 }
 
 #[test]
 fn the_type_may_stand_anywhere_and_have_escapes() {
     let body = r#"{"service":"a","environment":"e","status":200,"typ\u0065":"requ\u0065st"}"#;
-    assert_eq!(parse_with(body, false).unwrap().items, [Item::Added]);
+    assert_eq!(fates(&parse_with(body, false).unwrap()), [Fate::Added]);
     let body = r#"{ "type" : "requ\u0065st","service":"a\u0062","environment":"e","status":200}"#;
     let parsed = parse_with(body, false).unwrap();
     assert_eq!(&*parsed.telemetry.deltas.keys().next().unwrap().0.service, "ab");
@@ -276,7 +280,7 @@ fn the_type_may_stand_anywhere_and_have_escapes() {
 fn a_bad_item_spoils_nothing_else() {
     let body = format!("{}\nnonsense\n{}\n[1]\n{{\"type\":\"x\"}}\n{}", request(), deployment(), request());
     let parsed = parse_with(&body, false).unwrap();
-    let good: Vec<bool> = parsed.items.iter().map(|item| !matches!(item, Item::Invalid(_))).collect();
+    let good: Vec<bool> = parsed.items.iter().map(|item| !matches!(item.fate, Fate::Invalid(_))).collect();
     assert_eq!(good, [true, false, true, false, false, true]);
     assert!(parsed.lines);
     assert_eq!(parsed.telemetry.deltas.values().next().unwrap().requests, 2);
@@ -295,12 +299,12 @@ fn nesting_is_refused_without_overflow() {
         let body = format!(r#"{{"type":"request","service":"a","environment":"e","status":200,"route":{deep}}}"#);
         let detail = format!("/route: must be a text, not {found}");
         let parsed = parse_with(&format!("{}\n{body}\n{deep}", request()), true).unwrap();
-        assert!(matches!(&parsed.items[1], Item::Invalid(fault) if fault.to_string() == detail));
-        assert!(matches!(&parsed.items[2], Item::Invalid(_)));
+        assert!(matches!(&parsed.items[1].fate, Fate::Invalid(fault) if fault.to_string() == detail));
+        assert!(matches!(&parsed.items[2].fate, Fate::Invalid(_)));
     }
     let buckets = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
     let body = format!(r#"{{"type":"performance","duration_ms":{{"buckets":{buckets}}}}}"#);
-    assert!(matches!(&parse_with(&body, false).unwrap().items[0], Item::Invalid(_)));
+    assert!(matches!(&parse_with(&body, false).unwrap().items[0].fate, Fate::Invalid(_)));
 }
 
 proptest! {
@@ -328,7 +332,7 @@ proptest! {
         event[field] = values[value].clone();
         let parsed = parsed(&event);
         prop_assert_eq!(parsed.items.len(), 1);
-        if let Item::Invalid(fault) = &parsed.items[0] {
+        if let Fate::Invalid(fault) = &parsed.items[0].fate {
             prop_assert!(fault.pointer().starts_with(&format!("/{field}")), "{} {}", event, fault);
         }
     }

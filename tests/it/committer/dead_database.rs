@@ -1,6 +1,7 @@
 //! A database that goes away, fills up, or does not answer: clear answers, nothing lost, nothing
 //! counted twice, and work goes on when it is back.
 
+use devpulse::store::open;
 use futures_util::future::join_all;
 
 use super::*;
@@ -14,7 +15,8 @@ on_both! {
         if let Conn::Postgres(c) = &mut *blocker {
             c.batch_execute("LOCK TABLE journal").await.unwrap();
         }
-        let submit = || running.committer.submit(unkeyed(telemetry("a", 10, delta(1, 0, 5))));
+        let committer = running.committer.clone();
+        let submit = || committer.submit(unkeyed(telemetry("a", 10, delta(1, 0, 5))));
         let first = submit();
         tokio::pin!(first);
         assert!(tokio::time::timeout(Duration::from_millis(300), &mut first).await.is_err());
@@ -46,7 +48,7 @@ on_both! {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_an_answer_and_passes() {
     let db = TestDb::sqlite().await;
-    let mut running = Running::with(&db.store, Duration::from_millis(20), 100).await;
+    let running = Running::with(&db.store, Duration::from_millis(20), 100).await;
     running.submit(facts(vec![succeeded("before")])).await;
     let pages = number(&db.store, "SELECT page_count AS value FROM pragma_page_count").await;
     pragma(&db.store, &format!("PRAGMA max_page_count = {}", pages + 4)).await;
@@ -62,8 +64,7 @@ async fn a_full_disk_is_an_answer_and_passes() {
     running.submit(facts(vec![succeeded("small")])).await;
     pragma(&db.store, "PRAGMA max_page_count = 1000000").await;
     assert_eq!(running.submit(big("a")).await, taken(&[true], &[]));
-    assert_eq!(std::iter::from_fn(|| running.notices.try_recv().ok()).count(), 3);
-    running.stop().await;
+    assert_eq!(running.stop_and_hear().await.len(), 3);
     assert_eq!(number(&db.store, "SELECT count(*) AS value FROM fact").await, 3);
 }
 
@@ -98,7 +99,8 @@ async fn connections_that_die_are_replaced_without_anybody_noticing() {
         admin.cut().await;
     }
     running.stop().await;
-    assert_eq!(number(&db.store, "SELECT count(*) AS value FROM deployment").await, 20);
+    let fresh = open::open(&db.url, 1).await.unwrap();
+    assert_eq!(number(&fresh, "SELECT count(*) AS value FROM deployment").await, 20);
 }
 
 /// Somebody who closes, opens and cuts off the test's database, from the server's other one.

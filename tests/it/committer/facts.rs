@@ -1,6 +1,6 @@
 //! Delivery facts: duplicates, order, keys of requests, poisonous items.
 
-use devpulse::event::{ChangeEvent, IncidentEvent, IncidentStatus};
+use devpulse::event::{ChangeEvent, DeploymentKind, IncidentEvent, IncidentStatus};
 use devpulse::ingest::committer::RequestKey;
 use futures_util::future::join_all;
 use proptest::prelude::*;
@@ -12,17 +12,14 @@ use crate::support::db::on_both;
 
 on_both! {
     async fn a_fact_counts_once_within_and_across_groups(db: TestDb) {
-        let mut running = Running::start(&db.store).await;
+        let running = Running::start(&db.store).await;
         let first = running.submit(facts(vec![succeeded("d-1"), succeeded("d-2"), succeeded("d-1")])).await;
         assert_eq!(first, taken(&[true, true, false], &[]));
         let second = running.submit(facts(vec![succeeded("d-2"), succeeded("d-3")])).await;
         assert_eq!(second, taken(&[false, true], &[]));
-        let told: Vec<String> = std::iter::from_fn(|| running.notices.try_recv().ok())
-            .flat_map(|notice| notice.facts)
-            .map(|fact| fact.key().id.clone())
-            .collect();
-        assert_eq!(told, ["d-1", "d-2", "d-3"]);
-        running.stop().await;
+        let notices = running.stop_and_hear().await;
+        let told = notices.iter().flat_map(|notice| &notice.facts).map(|fact| fact.key().id.as_str());
+        assert_eq!(told.collect::<Vec<_>>(), ["d-1", "d-2", "d-3"]);
         assert_eq!(number(&db.store, "SELECT count(*) AS value FROM fact").await, 3);
         assert_eq!(number(&db.store, "SELECT count(*) AS value FROM deployment").await, 3);
     }
@@ -82,7 +79,7 @@ on_both! {
     async fn text_that_postgres_cannot_keep_is_kept_all_the_same(db: TestDb) {
         let running = Running::start(&db.store).await;
         let mut event = deployment("nul\0", 5, DeploymentOutcome::Failed);
-        event.service = "a\0b".to_owned();
+        "a\0b".clone_into(&mut event.service);
         let submission = facts(vec![fact(DeliveryEvent::Deployment(event))]);
         assert_eq!(running.submit(submission).await, taken(&[true], &[]));
         let batches = ["a\0b", "a\u{fffd}b"].map(|service| telemetry(service, 10, delta(1, 0, 5)));
@@ -173,7 +170,7 @@ fn story(source: &str) -> Vec<Fact> {
     let events = [
         deployment(100, DeploymentOutcome::InProgress, |_| {}),
         deployment(160, DeploymentOutcome::Succeeded, |event| {
-            event.kind = Some(devpulse::event::DeploymentKind::Hotfix)
+            event.kind = Some(DeploymentKind::Hotfix);
         }),
         deployment(170, DeploymentOutcome::Failed, |event| event.url = Some("https://example.com".to_owned())),
         change("one", 40, Some(10), None),

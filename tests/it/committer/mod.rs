@@ -2,6 +2,7 @@
 
 mod dead_database;
 mod facts;
+mod lost_commit;
 mod telemetry;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// Longer than any test: only a stop or a restart materialises.
-const NEVER: Duration = Duration::from_secs(3600);
+const NEVER: Duration = Duration::from_hours(1);
 
 struct Running {
     committer: Committer,
@@ -45,8 +46,14 @@ impl Running {
     }
 
     async fn stop(self) {
+        self.stop_and_hear().await;
+    }
+
+    /// Answers with everything that was told of, to the end.
+    async fn stop_and_hear(mut self) -> Vec<CommitNotice> {
         self.committer.stop();
         self.task.await.unwrap();
+        std::iter::from_fn(|| self.notices.try_recv().ok()).collect()
     }
 
     /// As if the process were killed: nothing more is written.

@@ -29,7 +29,7 @@ on_both! {
     }
 
     async fn hundreds_at_once_are_summed_exactly(db: TestDb) {
-        let mut running = Running::with(&db.store, Duration::from_millis(20), 1000).await;
+        let running = Running::with(&db.store, Duration::from_millis(20), 1000).await;
         let submissions = (0..800_u64).map(|i| {
             let batch = telemetry(&format!("s-{}", i % 7), 10, delta(i, i % 3, 1_000 * i));
             // Every second has an id, and each of those comes twice.
@@ -44,10 +44,7 @@ on_both! {
             submission.keyed.iter().zip(keyed).filter(|(_, new)| *new).for_each(|((_, batch), _)| expected.merge(batch));
         }
         let mut noticed = TelemetryBatch::default();
-        while let Ok(notice) = running.notices.try_recv() {
-            noticed.merge(&notice.telemetry);
-        }
-        running.stop().await;
+        running.stop_and_hear().await.iter().for_each(|notice| noticed.merge(&notice.telemetry));
         assert_eq!(noticed, expected);
         assert_eq!(journal_rows(&db.store).await, 0);
         let found = buckets(&db.store, 10).await;
@@ -180,6 +177,25 @@ on_both! {
         assert_eq!(lines(&db.store, all).await, ["f last 6 10000000 30000000"]);
     }
 
+    async fn versions_are_summed_apart(db: TestDb) {
+        let running = Running::start(&db.store).await;
+        for (service, version, start) in
+            [("a", "1", 0), ("a", "1", 10), ("a", "2", 10), ("a", "2", 20), ("b", "1", 10), ("a", "1", 60)]
+        {
+            let series = SeriesKey { version: version.into(), ..series(service) };
+            let deltas = [((series, start), delta(1, 1, 5))].into();
+            running.submit(unkeyed(TelemetryBatch { deltas, ..TelemetryBatch::default() })).await;
+        }
+        running.stop().await;
+        let mut conn = db.store.read().await.unwrap();
+        let of_a = ("a", "production");
+        let fine = stored::version_totals(&mut conn, of_a, 10, (10, 60)).await.unwrap();
+        let expected = [("1".to_owned(), delta(1, 1, 5)), ("2".to_owned(), delta(2, 2, 5))];
+        assert_eq!(fine, expected.into());
+        let coarse = stored::version_totals(&mut conn, of_a, 60, (0, 120)).await.unwrap();
+        assert_eq!(coarse["1"], delta(3, 3, 5));
+    }
+
     async fn what_is_old_is_deleted_level_by_level(db: TestDb) {
         let running = Running::start(&db.store).await;
         for service in 0..3 {
@@ -189,7 +205,7 @@ on_both! {
         }
         running.submit(keyed(vec![(key("old"), telemetry("0", 0, delta(1, 0, 5)))])).await;
         running.stop().await;
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         let keep = Retention { ten_seconds: hour, minutes: 2 * hour, hours: 3 * hour };
         let now = Timestamp::from_seconds(2 * 3600);
         let pruned = retention::prune(&db.store, &keep, hour, now).await.unwrap();

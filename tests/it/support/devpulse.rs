@@ -18,35 +18,27 @@ const START: Duration = Duration::from_secs(30);
 pub struct DevPulse {
     process: Process,
     folder: TempDir,
-    environment: Vec<(String, String)>,
+    database: String,
     port: u16,
     client: Client,
     bearer: Option<String>,
 }
 
 impl DevPulse {
-    /// Starts DevPulse on the database at `url`; `rest` is the configuration besides `server` and
-    /// `database`. Returns when it is ready.
-    pub async fn start(url: &str, rest: &str) -> Self {
-        Self::start_with(url, rest, &[]).await
-    }
-
-    /// With variables that override the configuration.
-    pub async fn start_with(url: &str, rest: &str, variables: &[(&str, &str)]) -> Self {
-        let started = Self::spawn(url, rest, variables);
+    /// Starts DevPulse on the database at `url` with this configuration; its address and its
+    /// database come from the environment. Returns when it is ready.
+    pub async fn start(url: &str, configuration: &str) -> Self {
+        let started = Self::spawn(url, configuration);
         started.ready().await;
         started
     }
 
-    fn spawn(url: &str, rest: &str, variables: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = ports::free();
-        let server = format!("server: {{listen: \"127.0.0.1:{port}\"}}\ndatabase: {{url: \"{url}\"}}\n");
-        std::fs::write(folder.path().join("devpulse.yaml"), server + rest).unwrap();
-        let environment: Vec<_> =
-            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let process = launch(folder.path(), &environment);
-        Self { process, folder, environment, port, client: client(), bearer: None }
+    /// As [`DevPulse::start`], without waiting.
+    pub fn spawn(url: &str, configuration: &str) -> Self {
+        let (folder, port) = (tempfile::tempdir().unwrap(), ports::free());
+        std::fs::write(folder.path().join("devpulse.yaml"), configuration).unwrap();
+        let process = launch(folder.path(), url, port);
+        Self { process, folder, database: url.to_owned(), port, client: client(), bearer: None }
     }
 
     pub async fn ready(&self) {
@@ -64,7 +56,7 @@ impl DevPulse {
 
     /// Starts the killed program again with the same configuration, port and database.
     pub async fn restart(&mut self) {
-        self.process = launch(self.folder.path(), &self.environment);
+        self.process = launch(self.folder.path(), &self.database, self.port);
         self.ready().await;
     }
 
@@ -72,7 +64,7 @@ impl DevPulse {
         &mut self.process
     }
 
-    pub fn config(&self) -> PathBuf {
+    pub fn configuration(&self) -> PathBuf {
         self.folder.path().join("devpulse.yaml")
     }
 
@@ -103,14 +95,10 @@ impl DevPulse {
         self.bearer = Some(bearer.to_owned());
     }
 
-    /// Runs another command of the binary on the same configuration.
+    /// Runs another command of the binary on the same configuration and database.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_devpulse"))
-            .args(arguments)
-            .arg("--config")
-            .arg(self.config())
-            .output()
-            .unwrap()
+        let mut command = command(self.folder.path(), &self.database, self.port);
+        command.args(arguments).arg("--config").arg("devpulse.yaml").output().unwrap()
     }
 
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
@@ -143,9 +131,15 @@ impl DevPulse {
     }
 }
 
-fn launch(folder: &Path, environment: &[(String, String)]) -> Process {
+fn command(folder: &Path, database: &str, port: u16) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_devpulse"));
-    command.arg("serve").arg("--config").arg(folder.join("devpulse.yaml")).current_dir(folder);
-    command.env_remove("DEVPULSE_DATABASE_URL").envs(environment.iter().cloned());
+    command.current_dir(folder);
+    command.env("DEVPULSE_SERVER_LISTEN", format!("127.0.0.1:{port}")).env("DEVPULSE_DATABASE_URL", database);
+    command
+}
+
+fn launch(folder: &Path, database: &str, port: u16) -> Process {
+    let mut command = command(folder, database, port);
+    command.args(["serve", "--config", "devpulse.yaml"]);
     Process::start("devpulse", &mut command, folder.join("devpulse.log"))
 }

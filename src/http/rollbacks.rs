@@ -1,0 +1,236 @@
+//! `/api/v1/rollbacks`: what was decided and why, how far it is, and what people may do about it.
+
+use actix_web::http::StatusCode;
+use actix_web::web::{self, Query};
+use actix_web::{get, post};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::auth::Scope;
+use super::{Caller, Problem};
+use crate::app::App;
+use crate::event::EntityKey;
+use crate::rollback::policy::Decision;
+use crate::rollback::state::{HistoryEntry, Rollback, RollbackState, Step};
+use crate::store::rollback::{self, Filter};
+use crate::time::Timestamp;
+use crate::worker::saga::people::{self, ActError};
+
+pub fn configure(cfg: &mut ServiceConfig) {
+    cfg.service(list_rollbacks).service(show_rollback).service(approve_rollback).service(cancel_rollback);
+}
+
+const MAX_LIMIT: u32 = 200;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListParams {
+    service: Option<String>,
+    environment: Option<String>,
+    state: Option<RollbackState>,
+    /// Rollbacks per page: 1 to 200, 50 when absent.
+    limit: Option<u32>,
+    /// `next` of the page before.
+    cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct RollbackPage {
+    /// Newest first.
+    items: Vec<RollbackSummary>,
+    /// The cursor of the next page; null on the last.
+    next: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct RollbackSummary {
+    id: String,
+    service: String,
+    environment: String,
+    state: RollbackState,
+    mode: crate::config::model::Mode,
+    /// The deployment that is undone.
+    deployment: EntityKey,
+    from_version: Option<String>,
+    to_version: Option<String>,
+    /// One sentence for people.
+    summary: String,
+    decided_at: Timestamp,
+    updated_at: Timestamp,
+    /// Absent while something is left to do, or a failed or refused one still needs a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finished_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct RollbackDetail {
+    #[serde(flatten)]
+    rollback: RollbackSummary,
+    /// The decision with all its evidence.
+    decision: Decision,
+    steps: Vec<Step>,
+    /// Who did what to it.
+    history: Vec<HistoryEntry>,
+}
+
+impl From<&Rollback> for RollbackSummary {
+    fn from(rollback: &Rollback) -> Self {
+        let decision = &rollback.decision;
+        Self {
+            id: rollback.id.clone(),
+            service: rollback.service.clone(),
+            environment: rollback.environment.clone(),
+            state: rollback.state,
+            mode: rollback.mode,
+            deployment: rollback.deployment.clone(),
+            from_version: decision.from.as_ref().map(|from| from.version.clone()),
+            to_version: decision.to.as_ref().map(|to| to.version.clone()),
+            summary: decision.summary.clone(),
+            decided_at: rollback.decided_at,
+            updated_at: rollback.updated_at,
+            finished_at: rollback.finished_at,
+        }
+    }
+}
+
+/// Rollbacks: decided, proposed, shadowed, refused; newest first.
+#[utoipa::path(tag = "rollbacks", params(ListParams), responses(
+    (status = 200, body = RollbackPage),
+    (status = 400, body = Problem, description = "A parameter is unknown or out of range."),
+))]
+#[get("/api/v1/rollbacks")]
+async fn list_rollbacks(
+    caller: Caller,
+    app: web::Data<App>,
+    params: Query<ListParams>,
+) -> Result<web::Json<RollbackPage>, Problem> {
+    caller.require(Scope::Read)?;
+    let ListParams { service, environment, state, limit, cursor } = params.into_inner();
+    let limit = limit.unwrap_or(50);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Problem::bad_request("invalid_parameter", format!("limit must be 1 to {MAX_LIMIT}")).at("limit"));
+    }
+    let after = cursor.as_deref().map(decode_cursor).transpose()?;
+    let mut conn = app.store.read().await?;
+    let filter = Filter { service, environment, state };
+    let mut found = rollback::page(&mut conn, &filter, after.as_ref(), i64::from(limit) + 1).await?;
+    let more = found.len() > usize::try_from(limit).unwrap_or(usize::MAX);
+    if more {
+        found.pop();
+    }
+    let next = found.last().filter(|_| more).map(encode_cursor);
+    Ok(web::Json(RollbackPage { items: found.iter().map(RollbackSummary::from).collect(), next }))
+}
+
+/// One rollback: decision, evidence, steps with what was sent and answered, history.
+#[utoipa::path(tag = "rollbacks", params(("id" = String, Path)), responses(
+    (status = 200, body = RollbackDetail),
+    (status = 404, body = Problem),
+))]
+#[get("/api/v1/rollbacks/{id}")]
+async fn show_rollback(
+    caller: Caller,
+    app: web::Data<App>,
+    id: web::Path<String>,
+) -> Result<web::Json<RollbackDetail>, Problem> {
+    caller.require(Scope::Read)?;
+    detail(&app, &id).await
+}
+
+/// Approves a proposed rollback; it begins at once. 409 when that is no longer possible.
+#[utoipa::path(tag = "rollbacks", params(("id" = String, Path)), responses(
+    (status = 200, body = RollbackDetail),
+    (status = 403, body = Problem, description = "The key lacks the scope operate."),
+    (status = 404, body = Problem),
+    (status = 409, body = Problem, description = "Not proposed any more, too late, superseded, or its target is quarantined."),
+))]
+#[post("/api/v1/rollbacks/{id}/approve")]
+async fn approve_rollback(
+    caller: Caller,
+    app: web::Data<App>,
+    id: web::Path<String>,
+) -> Result<web::Json<RollbackDetail>, Problem> {
+    caller.require(Scope::Operate)?;
+    people::approve(&app.store, &id, &caller.name, app.clock.now()).await?;
+    app.wake.saga.notify_one();
+    detail(&app, &id).await
+}
+
+/// Withdraws a rollback before traffic is touched, or closes a failed or refused one that needed
+/// a person. 409 when traffic is being moved already.
+#[utoipa::path(tag = "rollbacks", params(("id" = String, Path)), responses(
+    (status = 200, body = RollbackDetail),
+    (status = 403, body = Problem, description = "The key lacks the scope operate."),
+    (status = 404, body = Problem),
+    (status = 409, body = Problem),
+))]
+#[post("/api/v1/rollbacks/{id}/cancel")]
+async fn cancel_rollback(
+    caller: Caller,
+    app: web::Data<App>,
+    id: web::Path<String>,
+) -> Result<web::Json<RollbackDetail>, Problem> {
+    caller.require(Scope::Operate)?;
+    people::cancel(&app.store, &id, &caller.name, app.clock.now()).await?;
+    app.wake.saga.notify_one();
+    detail(&app, &id).await
+}
+
+async fn detail(app: &App, id: &str) -> Result<web::Json<RollbackDetail>, Problem> {
+    let found = rollback::load(&mut app.store.read().await?, id).await?;
+    let (rollback, steps) = found.ok_or_else(|| Problem::not_found(format!("there is no rollback {id}")))?;
+    let steps = steps.into_iter().map(shown).collect();
+    let summary = RollbackSummary::from(&rollback);
+    Ok(web::Json(RollbackDetail { rollback: summary, decision: rollback.decision, steps, history: rollback.history }))
+}
+
+/// A poll URL may hold a secret: it is journalled, to poll on after a restart, but not shown.
+fn shown(mut step: Step) -> Step {
+    if let Some(response) = step.response.as_mut().and_then(serde_json::Value::as_object_mut) {
+        response.remove("poll_url");
+    }
+    step
+}
+
+fn encode_cursor(last: &Rollback) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{}/{}", last.decided_at.micros(), last.id))
+}
+
+fn decode_cursor(cursor: &str) -> Result<(Timestamp, String), Problem> {
+    let text = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let parsed = text.as_deref().and_then(|text| {
+        let (at, id) = text.split_once('/')?;
+        Some((Timestamp::from_micros(at.parse().ok()?), id.to_owned()))
+    });
+    parsed.ok_or_else(|| {
+        Problem::bad_request("invalid_parameter", "cursor must be `next` of an earlier page").at("cursor")
+    })
+}
+
+impl From<ActError> for Problem {
+    fn from(error: ActError) -> Self {
+        match error {
+            ActError::NotFound => Self::not_found(error.to_string()),
+            ActError::Conflict(why) => Self::new(StatusCode::CONFLICT, "conflict", why),
+            ActError::Store(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_cursor_is_refused() {
+        for cursor in ["", "x", "!!", &URL_SAFE_NO_PAD.encode("no time/id"), &URL_SAFE_NO_PAD.encode("17")] {
+            assert_eq!(decode_cursor(cursor).unwrap_err().status, 400, "{cursor}");
+        }
+        let cursor = URL_SAFE_NO_PAD.encode("17/a/b");
+        assert_eq!(decode_cursor(&cursor).unwrap(), (Timestamp::from_micros(17), "a/b".to_owned()));
+    }
+}
