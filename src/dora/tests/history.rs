@@ -126,7 +126,7 @@ pub fn rules_with(services: &[Service]) -> Rules {
         environment("production-us", Tier::Production),
         environment("staging", Tier::Staging),
     ];
-    Rules::of(&environments, services, Duration::from_secs(86_400))
+    Rules::of(&environments, services, Duration::from_hours(24))
 }
 
 pub fn service(paths: &[&str]) -> Service {
