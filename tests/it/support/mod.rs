@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub mod alerting;
 pub mod database;
 pub mod db;
 pub mod devpulse;
