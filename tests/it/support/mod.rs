@@ -7,6 +7,7 @@ pub mod devpulse;
 pub mod github;
 pub mod haproxy;
 pub mod http;
+pub mod peer;
 pub mod ports;
 pub mod postgres;
 pub mod process;
