@@ -19,11 +19,8 @@ use crate::support::alerting::{CLEAR, at, changed, fires, look, observe, unreach
 use crate::support::db::on_both;
 
 async fn app(store: &Store, config: Config) -> web::Data<App> {
-    let settings = Settings {
-        replica: "test".to_owned(),
-        max_waiting: 8,
-        materialise_every: std::time::Duration::from_secs(60),
-    };
+    let settings =
+        Settings { replica: "test".to_owned(), max_waiting: 8, materialise_every: std::time::Duration::from_secs(60) };
     let (notices, _) = tokio::sync::mpsc::channel(1);
     let clock = Clock::manual(at(0));
     let (committer, _task) = Committer::start(store.clone(), clock.clone(), settings, notices).await.unwrap();
@@ -34,17 +31,15 @@ async fn app(store: &Store, config: Config) -> web::Data<App> {
         clock,
         committer,
         wake: Wake::default(),
+        dora: std::sync::Arc::default(),
         stream: tokio::sync::broadcast::channel(1).0,
     })
 }
 
 /// Asks as a caller with one scope.
 async fn get(app: &web::Data<App>, scope: Scope, path: &str) -> (StatusCode, Value) {
-    let (service, _) = actix_web::App::new()
-        .into_utoipa_app()
-        .app_data(app.clone())
-        .configure(alerts::configure)
-        .split_for_parts();
+    let (service, _) =
+        actix_web::App::new().into_utoipa_app().app_data(app.clone()).configure(alerts::configure).split_for_parts();
     let service = test::init_service(service.wrap_fn(move |request, next| {
         request.extensions_mut().insert(Caller { name: "k1".to_owned(), scopes: vec![scope] });
         next.call(request)
