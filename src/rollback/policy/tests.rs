@@ -6,12 +6,12 @@ use super::*;
 use crate::event::{Incident, IncidentStatus};
 use crate::rollback::situation::{PastRollback, Served, SloAlert};
 
-const HOUR: Duration = Duration::from_secs(3_600);
+const HOUR: Duration = Duration::from_hours(1);
 /// When the suspect finished.
 const DEPLOYED: Timestamp = Timestamp::from_seconds(1_767_607_440);
 
 fn now() -> Timestamp {
-    DEPLOYED.plus(Duration::from_secs(120))
+    DEPLOYED.plus(Duration::from_mins(2))
 }
 
 fn key(id: &str) -> EntityKey {
@@ -28,7 +28,7 @@ fn deployment(id: &str, version: &str, finished: Timestamp) -> Deployment {
         repository: None,
         outcome: DeploymentOutcome::Succeeded,
         kind: Some(DeploymentKind::Planned),
-        started_at: Some(finished.minus(Duration::from_secs(60))),
+        started_at: Some(finished.minus(Duration::from_mins(1))),
         finished_at: Some(finished),
         url: None,
         schema: None,
@@ -83,7 +83,7 @@ fn policy(mode: Mode) -> Policy {
         max_rollbacks: 3,
         max_rollbacks_window: HOUR * 24,
         approval_timeout: HOUR,
-        verify_timeout: Duration::from_secs(60),
+        verify_timeout: Duration::from_mins(1),
         executor: Some(model::Executor::HaProxy(model::HaProxy {
             socket: "unix:/run/haproxy.sock".to_owned(),
             switch: model::HaProxySwitch::Weight { server: "be/v{version}".to_owned() },
@@ -174,7 +174,7 @@ fn indicators_share_the_budget_of_false_rollbacks() {
 
 #[test]
 fn an_old_signal_does_not_blame_a_new_deployment() {
-    let began = DEPLOYED.minus(Duration::from_secs(60));
+    let began = DEPLOYED.minus(Duration::from_mins(1));
     let alert =
         |started, resolved_at| SloAlert { slo: "checkout-availability".to_owned(), started_at: started, resolved_at };
     let mut burning = situation();
