@@ -281,10 +281,15 @@ fn rollbacks_are_rationed() {
     assert_eq!(with(earlier[..2].to_vec()).0, Action::Rollback);
     let idle = [RollbackState::Cancelled, RollbackState::Expired, RollbackState::Shadowed, RollbackState::Refused];
     assert_eq!(with(idle.map(|state| past(state, recent)).to_vec()).0, Action::Rollback);
-    for state in [RollbackState::Running, RollbackState::Proposed] {
-        let reason = Reason::AnotherInProgress { deployment: key("d-30") };
-        assert_eq!(with(vec![past(state, now().minus(HOUR * 90))]), (Action::Page, reason));
-    }
+}
+
+#[test]
+fn one_rollback_at_a_time() {
+    let past = |state| PastRollback { deployment: key("d-30"), state, decided_at: now().minus(HOUR * 90) };
+    let with = |state| judged(&Situation { past: vec![past(state)], ..situation() });
+    let waits = Reason::AnotherInProgress { deployment: key("d-30") };
+    assert_eq!(with(RollbackState::Running), (Action::Hold, waits), "judged again when that one has ended");
+    assert_eq!(with(RollbackState::Proposed).0, Action::Rollback, "this deployment cancels that proposal");
 }
 
 #[test]

@@ -197,6 +197,7 @@ fn recording(store: &Store, faults: &Arc<Faults>) -> Submit {
     Arc::new(move |submission| {
         let (store, faults) = (store.clone(), Arc::clone(&faults));
         async move {
+            linger().await;
             if Faults::strike(&faults.recording) {
                 return Err(SubmitError::Overloaded);
             }
@@ -307,7 +308,7 @@ impl Executor for Target {
 
     fn roll_back<'a>(&'a self, _: &'a Call) -> BoxFuture<'a, Result<Accepted, ExecutorError>> {
         async {
-            tokio::task::yield_now().await;
+            linger().await;
             let answer = {
                 let mut script = self.script.lock();
                 if script.is_empty() { None } else { Some(script.remove(0)) }
@@ -325,7 +326,7 @@ impl Executor for Target {
             match answer {
                 Some(Answer::LostAfter) => return lost(),
                 Some(Answer::HangAfter) => std::future::pending::<()>().await,
-                _ => tokio::task::yield_now().await,
+                _ => linger().await,
             }
             Ok(Accepted { poll_url: None, response: json!("ok") })
         }
@@ -335,7 +336,7 @@ impl Executor for Target {
     fn read_back<'a>(&'a self, _: &'a Call, _: Option<&'a str>) -> BoxFuture<'a, Result<Observed, ExecutorError>> {
         async {
             self.asked.fetch_add(1, Ordering::SeqCst);
-            tokio::task::yield_now().await;
+            linger().await;
             let switched = self.moved.load(Ordering::SeqCst) > 0 && !self.stubborn.load(Ordering::SeqCst);
             Ok(if switched { Observed::Switched } else { Observed::NotSwitched })
         }
@@ -374,6 +375,13 @@ pub async fn die_while_hanging(deps: Deps, target: &Target) {
         ended = saga::advance(&deps) => panic!("it did not hang: {ended:?}"),
         () = moved => {}
         () = tokio::time::sleep(Duration::from_secs(20)) => panic!("the call was never made"),
+    }
+}
+
+/// Several points at which the process can die.
+async fn linger() {
+    for _ in 0..4 {
+        tokio::task::yield_now().await;
     }
 }
 
