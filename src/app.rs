@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use parking_lot::RwLock;
 use tokio::sync::{Notify, broadcast};
 
 use crate::config::Config;
 use crate::ingest::committer::Committer;
+use crate::slo::Live;
 use crate::store::Store;
+use crate::store::derived::DoraCache;
 use crate::time::Clock;
 
 /// Shared by every handler (`web::Data<App>`) and worker (`Arc<App>`).
@@ -17,6 +20,10 @@ pub struct App {
     pub clock: Clock,
     pub committer: Committer,
     pub wake: Wake,
+    /// Delivery metrics' rows, derived once per new fact.
+    pub dora: Arc<DoraCache>,
+    /// The windows of every objective; written by the evaluator only.
+    pub live: RwLock<Live>,
     /// What `GET /api/v1/stream` sends; a slow listener misses events, never slows the sender.
     pub stream: broadcast::Sender<StreamEvent>,
 }

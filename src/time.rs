@@ -76,6 +76,17 @@ fn micros_of(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// A duration as people write it in configurations and labels: `300ms`, `5m`, `30d`.
+pub fn short(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    if millis == 0 {
+        return "0s".to_owned();
+    }
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let fits = units.into_iter().find(|(size, _)| millis.is_multiple_of(*size));
+    fits.map_or_else(|| format!("{millis}ms"), |(size, unit)| format!("{}{unit}", millis / size))
+}
+
 impl<Z: chrono::TimeZone> From<DateTime<Z>> for Timestamp {
     fn from(t: DateTime<Z>) -> Self {
         Self(t.timestamp_micros())
@@ -164,6 +175,14 @@ mod tests {
         let t = Timestamp::parse("2021-04-28T21:50:00.123456+02:00").unwrap();
         assert_eq!(t.to_string(), "2021-04-28T19:50:00.123456Z");
         assert_eq!(serde_json::from_str::<Timestamp>(&serde_json::to_string(&t).unwrap()).unwrap(), t);
+    }
+
+    #[test]
+    fn durations_as_people_write_them() {
+        let cases = [(300, "300ms"), (90_000, "90s"), (300_000, "5m"), (2_592_000_000, "30d"), (0, "0s")];
+        for (millis, text) in cases {
+            assert_eq!(short(Duration::from_millis(millis)), text);
+        }
     }
 
     #[test]

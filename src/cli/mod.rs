@@ -1,1 +1,113 @@
-//! The command line.
+//! The command line: what commands exist, and what each needs.
+
+mod check;
+pub mod demo;
+mod failure;
+mod keys;
+mod office;
+mod output;
+mod rollback;
+mod serve;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use secrecy::ExposeSecret;
+
+pub use failure::Failure;
+pub use output::Output;
+
+use crate::config::{self, Config};
+use crate::store::{Store, open};
+
+const EXIT_CODES: &str = "Exit codes: 0 ok, 1 error, 2 usage, 3 configuration invalid, 4 a dependency is down, \
+                          5 a check failed, 6 a threshold is breached.";
+
+/// Events in; DORA metrics, error budgets, alerts and rollbacks out.
+#[derive(Debug, Parser)]
+#[command(name = "devpulse", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// How results are printed
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service
+    Serve(ConfigFile),
+    /// Check a configuration: every error with its line and column
+    Check {
+        /// The file to check
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Show the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Bring the tables of the database up to date (`serve` does so as well)
+    Migrate(ConfigFile),
+    /// API keys: create, list, revoke
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Rollbacks of a running DevPulse: list, show, approve, cancel
+    #[command(subcommand)]
+    Rollback(rollback::Command),
+    /// A story in under a minute: a bad deployment, the burn, the alert, the rollback, the recovery
+    Demo(demo::Options),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print every key with its default and its meaning
+    Defaults,
+}
+
+/// Where the configuration is.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigFile {
+    /// The configuration; without it devpulse.yaml in this folder, and the defaults without that
+    #[arg(long, value_name = "FILE", env = "DEVPULSE_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    fn path(&self) -> Option<PathBuf> {
+        const HERE: &str = "devpulse.yaml";
+        self.config.clone().or_else(|| Path::new(HERE).is_file().then(|| PathBuf::from(HERE)))
+    }
+
+    fn load(&self) -> Result<Config, Failure> {
+        Ok(config::load(self.path().as_deref())?.config)
+    }
+
+    async fn open_store(&self) -> Result<Store, Failure> {
+        let database = self.load()?.database;
+        open::open(database.url.expose_secret(), database.connections).await.map_err(Failure::database)
+    }
+}
+
+/// Runs one command.
+///
+/// # Errors
+/// [`Failure`], which knows its exit code.
+pub async fn run(cli: Cli) -> Result<(), Failure> {
+    // Fails only when a provider is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match cli.command {
+        Command::Serve(config) => serve::run(&config).await,
+        Command::Check { file, config } => check::run(file.or_else(|| config.path()).as_deref(), cli.output),
+        Command::Config(ConfigCommand::Defaults) => output::text(config::DEFAULTS.trim_end()),
+        Command::Migrate(config) => {
+            let store = config.open_store().await?;
+            let done = format!("the tables of the {} database are up to date", store.name());
+            cli.output.show(&serde_json::json!({"migrated": true, "database": store.name()}), || done)
+        }
+        Command::Keys(command) => keys::run(command, cli.output).await,
+        Command::Rollback(command) => rollback::run(command, cli.output).await,
+        Command::Demo(options) => Ok(demo::run(options, cli.output).await?),
+    }
+}

@@ -35,8 +35,14 @@ pub struct Server {
     pub public_url: Option<Url>,
     /// HTTP worker threads; 0 is one per core.
     pub workers: usize,
+    /// Connections open at once, over all workers.
+    pub max_connections: usize,
+    /// How long a client may take to send the head of a request.
+    pub client_timeout: Duration,
     /// How long requests may finish after SIGTERM.
     pub shutdown_timeout: Duration,
+    /// Whether `/metrics` answers without a key.
+    pub metrics_public: bool,
 }
 
 #[derive(Debug, Clone)]

@@ -1,14 +1,16 @@
 //! Who calls, and what they may do. Deny by default.
 
 use std::future::{Ready, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::dev::Payload;
-use actix_web::http::StatusCode;
+use actix_web::http::{StatusCode, header};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Problem;
+use super::keys::Keys;
+use super::{Problem, loopback};
 
 /// What a key may do. `Admin` may everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
@@ -18,6 +20,23 @@ pub enum Scope {
     Read,
     Operate,
     Admin,
+}
+
+impl Scope {
+    const ALL: [Self; 4] = [Self::Ingest, Self::Read, Self::Operate, Self::Admin];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Read => "read",
+            Self::Operate => "operate",
+            Self::Admin => "admin",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text)
+    }
 }
 
 /// An authenticated caller: a key, or loopback while no key exists.
@@ -37,7 +56,10 @@ impl Caller {
         if self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin) {
             return Ok(());
         }
-        let detail = format!("this key lacks the scope {scope:?}; create one with `devpulse keys create --scope …`");
+        let detail = format!(
+            "this key lacks the scope `{0}`; create one with `devpulse keys create --scope {0}`",
+            scope.as_str()
+        );
         Err(Problem::new(StatusCode::FORBIDDEN, "missing_scope", detail))
     }
 }
@@ -49,9 +71,53 @@ impl FromRequest for Caller {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let caller = request.extensions().get::<Self>().cloned();
-        ready(caller.ok_or_else(|| {
-            let detail = "send `Authorization: Bearer dp_…`; create a key with `devpulse keys create`";
-            Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
-        }))
+        ready(caller.ok_or_else(unauthorized))
     }
+}
+
+fn unauthorized() -> Problem {
+    let detail = "send `Authorization: Bearer dp_…`; create a key with `devpulse keys create`";
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+}
+
+/// Who may come in.
+pub struct Door {
+    pub keys: Keys,
+    /// Whether every address listened on is loopback.
+    pub on_loopback: bool,
+    told: AtomicBool,
+}
+
+impl Door {
+    pub const fn new(keys: Keys, on_loopback: bool) -> Self {
+        Self { keys, on_loopback, told: AtomicBool::new(false) }
+    }
+
+    /// # Errors
+    /// 401 problem for whoever is nobody.
+    pub async fn admit(&self, request: &HttpRequest) -> Result<Caller, Problem> {
+        if let Some(authorization) = request.headers().get(header::AUTHORIZATION) {
+            let token = authorization.to_str().ok().and_then(bearer).ok_or_else(unauthorized)?;
+            let refused = || {
+                let detail = "this key is unknown or revoked";
+                Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+            };
+            return self.keys.check(token).await.ok_or_else(refused);
+        }
+        if self.on_loopback && !self.keys.any() && loopback::is_local(request) {
+            if !self.told.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    "NO API KEY EXISTS: every process on this machine may do everything here; \
+                     `devpulse keys create` ends this"
+                );
+            }
+            return Ok(Caller { name: "loopback".to_owned(), scopes: Scope::ALL.to_vec() });
+        }
+        Err(unauthorized())
+    }
+}
+
+fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

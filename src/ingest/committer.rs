@@ -1,18 +1,26 @@
 //! The door to the database for everything that is taken in.
 //!
-//! One task owns the write path. It drains whatever waits, commits it in one transaction with an
-//! fsync (facts row by row, telemetry as one journal row), and only then answers everyone.
+//! One task owns the write path (`writer.rs`). It drains whatever waits, commits it in one
+//! transaction with an fsync (facts row by row, telemetry as one journal row), and only then
+//! answers everyone.
 
-use tokio::sync::{mpsc, oneshot};
+use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::writer::Writer;
 use crate::event::{DeliveryEvent, TelemetryBatch};
-use crate::time::Timestamp;
+use crate::store::{Store, StoreError};
+use crate::time::{Clock, Timestamp};
 
 /// 16 bytes that name something already taken in (a hash of its source and id).
 pub type Key = [u8; 16];
 
 /// One request's worth of events, taken in together or not at all.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 pub struct Submission {
     pub received_at: Timestamp,
     /// The key of the whole request (`Idempotency-Key`, a webhook's delivery id) and the digest of
@@ -71,22 +79,76 @@ pub struct CommitNotice {
     pub received_at: Option<Timestamp>,
 }
 
+impl CommitNotice {
+    pub(super) fn is_empty(&self) -> bool {
+        self.telemetry.is_empty() && self.facts.is_empty()
+    }
+
+    /// Adds what a later group changed.
+    pub(super) fn append(&mut self, mut later: Self) {
+        self.telemetry.merge(&later.telemetry);
+        self.facts.append(&mut later.facts);
+        self.received_at = self.received_at.or(later.received_at);
+    }
+}
+
 pub(super) type Waiting = (Submission, oneshot::Sender<Result<Committed, SubmitError>>);
+
+/// How the write path behaves.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Names this process's rows in the journal.
+    pub replica: String,
+    /// Requests that may wait for a commit before others are told to come back later.
+    pub max_waiting: usize,
+    /// How often journalled telemetry becomes buckets.
+    pub materialise_every: Duration,
+}
 
 /// A handle for submitting; cheap to clone.
 #[derive(Clone)]
 pub struct Committer {
     queue: mpsc::Sender<Waiting>,
+    stop: Arc<Notify>,
 }
 
 impl Committer {
+    /// Recovers what an earlier process left in the journal, then starts taking in. The task ends
+    /// after [`Committer::stop`].
+    ///
+    /// `notices` may be slow: while it is full, what happens is added up into one later notice.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn start(
+        store: Store,
+        clock: Clock,
+        settings: Settings,
+        notices: mpsc::Sender<CommitNotice>,
+    ) -> Result<(Self, JoinHandle<()>), StoreError> {
+        let (queue, waiting) = mpsc::channel(settings.max_waiting.max(1));
+        let stop = Arc::new(Notify::new());
+        let writer = Writer::recover(store, &clock, settings, waiting, notices).await?;
+        let task = tokio::spawn(writer.run(Arc::clone(&stop)));
+        Ok((Self { queue, stop }, task))
+    }
+
     /// Answers when the submission is durable, or says that nothing of it was kept.
     ///
     /// # Errors
     /// [`SubmitError`]: overloaded, or the database did not commit.
     pub async fn submit(&self, submission: Submission) -> Result<Committed, SubmitError> {
+        let stopped = || SubmitError::Store("DevPulse is stopping".to_owned());
         let (answer, answered) = oneshot::channel();
-        self.queue.try_send((submission, answer)).map_err(|_| SubmitError::Overloaded)?;
-        answered.await.unwrap_or_else(|_| Err(SubmitError::Store("the committer has stopped".to_owned())))
+        self.queue.try_send((submission, answer)).map_err(|refused| match refused {
+            TrySendError::Full(_) => SubmitError::Overloaded,
+            TrySendError::Closed(_) => stopped(),
+        })?;
+        answered.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Refuses what comes from now on, commits and materialises what waits, and ends the task.
+    pub fn stop(&self) {
+        self.stop.notify_one();
     }
 }

@@ -6,11 +6,10 @@
 //! (Ville 1939; Wald 1945 for the mixture). p0 is the baseline's upper 99.9 % bound, never its
 //! point estimate, which would break the guarantee.
 
-use serde::{Deserialize, Serialize};
 use statrs::function::gamma::ln_gamma;
-use utoipa::ToSchema;
 
 use crate::num::float;
+use crate::slo::Counts;
 
 /// How much worse than the baseline the alternatives are; equal weights.
 pub const RATIOS: [f64; 7] = [1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0];
@@ -21,20 +20,6 @@ pub const BASELINE_CONFIDENCE: f64 = 0.999;
 /// Above this many bad events a baseline is scaled down before its bound is computed: the bound
 /// gets wider, never narrower, and its cost stays bounded.
 const MAX_BAD: u64 = 1_000_000;
-
-/// Bad events among all events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
-pub struct Counts {
-    pub bad: u64,
-    pub total: u64,
-}
-
-impl Counts {
-    /// The share of bad events; `None` without events.
-    pub fn share(self) -> Option<f64> {
-        (self.total > 0).then(|| float(self.bad.min(self.total)) / float(self.total))
-    }
-}
 
 /// The Clopper–Pearson upper bound of the true share of bad events, with one-sided `confidence`:
 /// the p at which so few bad events, or fewer, have probability 1 − `confidence`.

@@ -19,9 +19,9 @@ pub fn sentence(decision: &Decision) -> String {
 }
 
 fn observed(evidence: &IndicatorEvidence, version: &str) -> String {
-    let share = percent(evidence.since.share().unwrap_or(0.0));
+    let share = percent(evidence.since.ratio().unwrap_or(0.0));
     let total = thousands(evidence.since.total);
-    let before = percent(evidence.baseline.share().unwrap_or(0.0));
+    let before = percent(evidence.baseline.ratio().unwrap_or(0.0));
     let happened = match evidence.threshold_ms {
         None => "failed".to_owned(),
         Some(threshold) => format!("took longer than {threshold} ms"),

@@ -1,8 +1,12 @@
 //! What people are told about a rollback. Pure: the alert machinery turns it into messages.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use super::explain;
 use super::policy::Decision;
 use super::state::{Act, HistoryEntry, Rollback, RollbackState, Step, StepState};
+use crate::alert::{Condition, Content, Fact, Kind, Observation};
 use crate::config::model::Severity;
 
 /// One thing to tell. Messages with the same fingerprint are about the same thing: a later one
@@ -22,6 +26,29 @@ pub struct Message {
     pub summary: String,
     /// Names and values, in the order to be shown.
     pub facts: Vec<(String, String)>,
+}
+
+/// Told at once, and over as soon as it is not active: its headline is the last word.
+impl From<&Message> for Observation {
+    fn from(message: &Message) -> Self {
+        let facts = message.facts.iter().cloned().map(|(label, value)| Fact { label, value }).collect();
+        let (headline, summary) = (message.headline.clone(), message.summary.clone());
+        let content = Content { headline, summary, facts, links: Vec::new() };
+        Self {
+            fingerprint: message.fingerprint.clone(),
+            kind: Kind::Rollback,
+            service: message.service.clone(),
+            environment: message.environment.clone(),
+            labels: BTreeMap::from([("rollback".to_owned(), message.rollback_id.clone())]),
+            condition: if message.active {
+                Condition::Firing { severity: message.severity, content }
+            } else {
+                Condition::Clear { last_word: Some(content) }
+            },
+            pending_for: Duration::ZERO,
+            keep_firing_for: Duration::ZERO,
+        }
+    }
 }
 
 /// What there is to tell of a rollback in the state it is in; `None` where nobody need know (a

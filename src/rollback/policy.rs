@@ -5,13 +5,14 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::evidence::{self, Counts};
+use super::evidence;
 use super::explain;
 use super::situation::{Candidate, Indicator, Situation};
 use super::state::RollbackState;
 use crate::config::model::{self, Mode, Policy};
 use crate::event::{Deployment, DeploymentKind, DeploymentOutcome, EntityKey};
 use crate::num::float;
+use crate::slo::Counts;
 use crate::time::Timestamp;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -211,7 +212,7 @@ fn weigh(situation: &Situation, policy: &Policy) -> Vec<IndicatorEvidence> {
     let alpha = policy.false_rollback_budget / f64::from(tests);
     let evidence = |indicator: &Indicator| {
         let test = evidence::test(indicator.since, indicator.baseline, alpha);
-        let burn = indicator.since.share().map(|share| share / (1.0 - indicator.objective));
+        let burn = indicator.since.ratio().map(|share| share / (1.0 - indicator.objective));
         let material = burn.is_some_and(|burn| burn >= policy.material_burn)
             || indicator.budget_consumed >= policy.material_budget_share;
         let finding = match test {
@@ -318,7 +319,7 @@ fn fault(candidate: &Candidate, situation: &Situation, policy: &Policy) -> Optio
         return Some(TargetFault::TooFewRequests);
     }
     let intact =
-        candidate.served.iter().all(|served| served.counts.share().is_none_or(|share| share <= 1.0 - served.objective));
+        candidate.served.iter().all(|served| served.counts.ratio().is_none_or(|share| share <= 1.0 - served.objective));
     (!intact).then_some(TargetFault::BudgetNotIntact)
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::evidence::Counts;
 use super::state::RollbackState;
 use crate::config::model;
 use crate::event::{Deployment, EntityKey, Incident};
+use crate::slo::Counts;
 use crate::time::Timestamp;
 
 /// One service in one environment, at one moment.

@@ -80,7 +80,21 @@ pub(crate) use {batch, on_conn};
 /// The most bind parameters one statement may have (SQLite's limit; PostgreSQL's is twice that).
 pub const MAX_BINDS: usize = 32_766;
 
+/// Which back end it is, for the few statements that are written for each on purpose.
+pub(super) enum Side<'a> {
+    Postgres(&'a mut AsyncPgConnection),
+    Sqlite(&'a mut SqliteAsync),
+}
+
 impl Conn {
+    pub(super) fn side(&mut self) -> Side<'_> {
+        match self {
+            Self::Postgres(c) => Side::Postgres(c),
+            Self::SqliteReader(c) => Side::Sqlite(c),
+            Self::SqliteWriter(c) => Side::Sqlite(c),
+        }
+    }
+
     pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
         match self {
             Self::Postgres(c) => AnsiTransactionManager::begin_transaction(&mut **c).await?,

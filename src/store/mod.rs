@@ -4,12 +4,33 @@
 //! atomic takes a [`Tx`]. Every write that must survive is committed with an fsync
 //! (`synchronous=FULL`, PostgreSQL's `synchronous_commit=on`).
 
+pub mod alert;
+mod codec;
 pub mod conn;
+pub mod derived;
+mod error_group;
+pub mod fact;
+pub mod history;
+pub mod in_doubt;
+pub mod journal;
+pub mod key;
 pub mod lease;
+mod lock;
+pub mod materialise;
+mod newfacts;
 pub mod open;
+pub mod outbox;
+mod payload;
+pub mod place;
+pub mod projection;
 pub mod quarantine;
+pub mod receipt;
+pub mod retention;
 pub mod rollback;
 pub mod schema;
+pub mod seen;
+mod series;
+pub mod telemetry;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -41,8 +62,47 @@ pub enum StoreError {
     Migration(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("stored {what} cannot be read: {source}")]
     Decode { what: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("{what} cannot be stored: {source}")]
+    Encode { what: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("{0} was stored and cannot be found")]
+    Lost(&'static str),
+    #[error("the database does not say whether it committed")]
+    InDoubt,
     #[error("{0}")]
     Io(#[from] std::io::Error),
+}
+
+impl StoreError {
+    pub(crate) fn decode(what: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Decode { what, source: source.into() }
+    }
+
+    pub(crate) fn encode(what: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Encode { what, source: source.into() }
+    }
+
+    /// Whether the database could not be reached at all, rather than refused what it was told.
+    pub const fn is_unavailable(&self) -> bool {
+        use diesel::result::{
+            DatabaseErrorKind::{ClosedConnection, UnableToSendCommand},
+            Error,
+        };
+        matches!(
+            self,
+            Self::Pool(_)
+                | Self::Connect(_)
+                | Self::Io(_)
+                | Self::InDoubt
+                | Self::Query(
+                    Error::DatabaseError(ClosedConnection | UnableToSendCommand, _) | Error::BrokenTransactionManager
+                )
+        )
+    }
+}
+
+/// Text as both databases take it: PostgreSQL keeps no U+0000.
+pub(crate) fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }
 
 impl Store {
@@ -77,6 +137,14 @@ impl Store {
         Ok(Tx(conn))
     }
 
+    /// How many connections are open, idle and waited for.
+    pub fn pool(&self) -> deadpool::Status {
+        match self {
+            Self::Postgres(pool) => pool.status(),
+            Self::Sqlite { readers, .. } => readers.status(),
+        }
+    }
+
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Postgres(_) => "postgresql",
@@ -93,9 +161,15 @@ impl Tx {
     /// Commits, durably.
     ///
     /// # Errors
-    /// The database did not commit; nothing of the transaction is kept.
+    /// The database did not commit, and nothing of the transaction is kept; or the connection was
+    /// lost before it could answer: then [`in_doubt`] finds out.
     pub async fn commit(mut self) -> Result<(), StoreError> {
-        self.0.commit().await
+        let committed = self.0.commit().await;
+        if committed.is_err() {
+            // Where the connection is lost this fails too, and the pool throws it away.
+            let _ = self.0.roll_back().await;
+        }
+        committed
     }
 
     /// Undoes the transaction at once.

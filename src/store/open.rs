@@ -25,6 +25,8 @@ const SQLITE_SETUP: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WA
 
 /// How long a request waits for a connection before it is told to come back later.
 const POOL_WAIT: Duration = Duration::from_secs(5);
+/// How long the network may swallow what was sent before the connection counts as lost.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// Opens `sqlite://PATH` or `postgres://…` and runs the pending migrations.
 ///
@@ -78,8 +80,14 @@ async fn open_postgres(url: &str, connections: usize) -> Result<Store, StoreErro
 /// Connects with TLS when the server offers it (`sslmode=require` insists, as libpq has it).
 pub(super) async fn connect_postgres(url: &str) -> Result<AsyncPgConnection, ConnectionError> {
     let bad = |error: tokio_postgres::Error| ConnectionError::BadConnection(describe(&error));
-    let (client, connection) =
-        tokio_postgres::connect(url, MakeRustlsConnect::with_webpki_roots()).await.map_err(bad)?;
+    let mut config: tokio_postgres::Config = url.parse().map_err(bad)?;
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(POOL_WAIT);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(SILENCE);
+    }
+    let (client, connection) = config.connect(MakeRustlsConnect::with_webpki_roots()).await.map_err(bad)?;
     AsyncPgConnection::try_from_client_and_connection(client, connection).await
 }
 

@@ -3,6 +3,7 @@
 
 pub mod saga;
 
+use diesel::dsl::count_star;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
@@ -17,6 +18,8 @@ use crate::time::Timestamp;
 
 /// The source of the deployments that DevPulse records for its own rollbacks.
 pub const SOURCE: &str = "devpulse/rollback";
+
+diesel::allow_columns_to_appear_in_same_group_by_clause!(rollback::service, rollback::environment, rollback::state);
 
 #[derive(Queryable, Selectable, Insertable, Clone)]
 #[diesel(table_name = rollback)]
@@ -111,14 +114,14 @@ pub async fn unfinished(conn: &mut Conn) -> Result<Vec<String>, StoreError> {
         .await)?)
 }
 
-/// Service and environment of every running rollback.
+/// How many rollbacks of each service and environment are in each state.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn running_places(conn: &mut Conn) -> Result<Vec<(String, String)>, StoreError> {
+pub async fn counts(conn: &mut Conn) -> Result<Vec<(String, String, String, i64)>, StoreError> {
     Ok(on_conn!(conn, |c| rollback::table
-        .filter(rollback::state.eq(RollbackState::Running.as_str()))
-        .select((rollback::service, rollback::environment))
+        .group_by((rollback::service, rollback::environment, rollback::state))
+        .select((rollback::service, rollback::environment, rollback::state, count_star()))
         .load(c)
         .await)?)
 }

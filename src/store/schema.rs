@@ -112,6 +112,7 @@ diesel::table! {
         receiver -> Text,
         opened_at -> BigInt,
         resolved_at -> Nullable<BigInt>,
+        revision -> BigInt,
     }
 }
 
@@ -140,6 +141,8 @@ diesel::table! {
         group_id -> Text,
         receiver -> Text,
         channel -> Text,
+        event -> Text,
+        revision -> BigInt,
         payload -> Text,
         state -> Text,
         attempt -> Integer,
@@ -155,6 +158,7 @@ diesel::table! {
         group_id -> Text,
         channel -> Text,
         reference -> Text,
+        first_revision -> BigInt,
         revision -> BigInt,
     }
 }
@@ -228,6 +232,8 @@ diesel::table! {
         taken_at -> BigInt,
     }
 }
+
+diesel::joinable!(alert -> alert_group (group_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
     fact,

@@ -1,3 +1,13 @@
 //! What runs in the background: idempotent tasks woken by a signal and by a timer.
 
+pub mod alert_metrics;
+pub mod crew;
+pub mod dispatch;
+pub mod dora_gauges;
+pub mod evaluate;
+pub mod gauges;
 pub mod saga;
+mod situation;
+pub mod tell;
+pub mod upkeep;
+mod windows;

@@ -17,6 +17,7 @@ mod support;
 
 mod alerts;
 mod bad_input;
+mod committer;
 mod config;
 mod crash;
 mod demo;
@@ -28,6 +29,8 @@ mod ingest;
 mod keys;
 mod metrics_page;
 mod notify;
+mod outages;
+mod permutations;
 mod rollbacks;
 mod slos;
 mod store;

@@ -44,6 +44,7 @@ CREATE TABLE change (
     PRIMARY KEY (repository, sha)
 );
 CREATE INDEX change_page ON change (sort_at, repository, sha);
+CREATE INDEX change_sha ON change (sha);
 
 CREATE TABLE incident (
     source TEXT NOT NULL,
@@ -113,9 +114,10 @@ CREATE TABLE alert_group (
     key TEXT NOT NULL,
     receiver TEXT NOT NULL,
     opened_at BIGINT NOT NULL,
-    resolved_at BIGINT
+    resolved_at BIGINT,
+    revision BIGINT NOT NULL
 );
-CREATE INDEX alert_group_open ON alert_group (receiver, key) WHERE resolved_at IS NULL;
+CREATE UNIQUE INDEX alert_group_open ON alert_group (receiver, key) WHERE resolved_at IS NULL;
 
 CREATE TABLE alert (
     id TEXT PRIMARY KEY,
@@ -135,6 +137,7 @@ CREATE TABLE alert (
 );
 CREATE UNIQUE INDEX alert_active ON alert (fingerprint) WHERE resolved_at IS NULL;
 CREATE INDEX alert_page ON alert (started_at, id);
+CREATE INDEX alert_in_group ON alert (group_id);
 
 -- What must still be told to somebody; committed with the transition that caused it.
 CREATE TABLE outbox (
@@ -142,6 +145,8 @@ CREATE TABLE outbox (
     group_id TEXT NOT NULL REFERENCES alert_group (id),
     receiver TEXT NOT NULL,
     channel TEXT NOT NULL,
+    event TEXT NOT NULL,
+    revision BIGINT NOT NULL,
     payload TEXT NOT NULL,
     state TEXT NOT NULL,
     attempt INTEGER NOT NULL,
@@ -151,12 +156,15 @@ CREATE TABLE outbox (
     error TEXT
 );
 CREATE INDEX outbox_due ON outbox (state, due_at);
+CREATE INDEX outbox_order ON outbox (group_id, channel, revision);
 
--- Where a group's message stands in a channel, so that it can be updated in place.
+-- Where a group's message stands in a channel, so that it can be updated in place: the revision
+-- it was first sent with, and the one it shows.
 CREATE TABLE channel_message (
     group_id TEXT NOT NULL REFERENCES alert_group (id),
     channel TEXT NOT NULL,
     reference TEXT NOT NULL,
+    first_revision BIGINT NOT NULL,
     revision BIGINT NOT NULL,
     PRIMARY KEY (group_id, channel)
 );

@@ -64,7 +64,7 @@ proptest! {
     fn the_bound_lies_above_the_share_and_tightens(bad in 0_u64..2_000, more in 1_u64..100_000) {
         let few = counts(bad, bad + more);
         let bound = upper_bound(few, BASELINE_CONFIDENCE).unwrap();
-        prop_assert!(bound > few.share().unwrap() && bound <= 1.0);
+        prop_assert!(bound > few.ratio().unwrap() && bound <= 1.0);
         let tenfold = upper_bound(counts(bad * 10, (bad + more) * 10), BASELINE_CONFIDENCE).unwrap();
         prop_assert!(tenfold <= bound * (1.0 + 1e-8), "{tenfold} {bound}");
     }
@@ -146,7 +146,7 @@ fn healthy_deployments_are_accused_less_often_than_the_budget_allows() {
     let alarms = false_alarms(3, 0.01, 1, |_| 0.01);
     assert!((allowed / 10..=allowed + 30).contains(&alarms), "{alarms} of {RUNS}");
     // The point estimate of ten minutes breaks the promise: that is why there is a bound.
-    let alarms = false_alarms(4, 0.005, 6_000, |c| c.share().unwrap().max(1e-6));
+    let alarms = false_alarms(4, 0.005, 6_000, |c| c.ratio().unwrap().max(1e-6));
     assert!(alarms > 2 * allowed, "{alarms} of {RUNS}");
 }
 

@@ -24,10 +24,11 @@ pub use moves::{announce, intend};
 
 use crate::app::StreamEvent;
 use crate::ingest::committer::{Committed, Submission, SubmitError};
+use crate::num::signed_float;
 use crate::rollback::executor::Executors;
 use crate::rollback::message::Message;
 use crate::rollback::plan::{self, Next};
-use crate::rollback::state::{Rollback, Step, StepName};
+use crate::rollback::state::{Rollback, RollbackState, Step, StepName};
 pub use crate::store::rollback::saga::SagaError;
 use crate::store::{Conn, Store, StoreError, Tx, lease, rollback};
 use crate::time::{Clock, Timestamp};
@@ -51,6 +52,8 @@ pub struct Deps {
     pub communicate: Communicate,
     pub submit: Submit,
     pub stream: broadcast::Sender<StreamEvent>,
+    /// Wakes who delivers what was told, once it is on disk.
+    pub told: Arc<Notify>,
     /// Ids of the rollbacks that a task of this process is carrying on right now. A step found
     /// `running` that is not in anybody's hands was left behind by a crash.
     pub in_hand: Mutex<HashSet<String>>,
@@ -103,7 +106,7 @@ pub async fn advance(deps: &Deps) -> Result<Option<Timestamp>, SagaError> {
         return Err(SagaError::Stale);
     }
     let ids = rollback::unfinished(&mut conn).await?;
-    gauge_running(deps, &mut conn).await?;
+    gauge_states(deps, &mut conn).await?;
     drop(conn);
     let mut driven = futures_util::stream::iter(ids).map(|id| drive_alone(deps, id)).buffer_unordered(AT_ONCE);
     let (mut due, mut failure) = (None::<Timestamp>, None);
@@ -114,15 +117,22 @@ pub async fn advance(deps: &Deps) -> Result<Option<Timestamp>, SagaError> {
         }
     }
     drop(driven);
-    gauge_running(deps, &mut deps.store.read().await?).await?;
+    gauge_states(deps, &mut deps.store.read().await?).await?;
     failure.map_or(Ok(due), Err)
 }
 
-async fn gauge_running(deps: &Deps, conn: &mut Conn) -> Result<(), SagaError> {
-    let running: HashSet<(String, String)> = rollback::running_places(conn).await?.into_iter().collect();
-    for place in deps.executors.load().places() {
-        let gauge = metrics::gauge!("devpulse_rollback_running", "service" => place.0.clone(), "environment" => place.1.clone());
-        gauge.set(if running.contains(place) { 1.0 } else { 0.0 });
+/// Sets how many rollbacks stand where, in every place: a state that is left becomes 0.
+async fn gauge_states(deps: &Deps, conn: &mut Conn) -> Result<(), SagaError> {
+    let counts = rollback::counts(conn).await?;
+    let counted = counts.iter().map(|(service, environment, ..)| (service.clone(), environment.clone()));
+    let places: HashSet<(String, String)> = deps.executors.load().places().cloned().chain(counted).collect();
+    for (service, environment) in places {
+        for state in RollbackState::ALL.iter().map(|state| state.as_str()) {
+            let found = counts.iter().find(|(s, e, counted, _)| *s == service && *e == environment && counted == state);
+            let labels =
+                [("service", service.clone()), ("environment", environment.clone()), ("state", state.to_owned())];
+            metrics::gauge!("devpulse_rollbacks", &labels).set(signed_float(found.map_or(0, |(.., count)| *count)));
+        }
     }
     Ok(())
 }
@@ -164,7 +174,7 @@ async fn drive(deps: &Deps, id: &str) -> Result<Option<Timestamp>, SagaError> {
             Next::Close => saga.close().await,
         };
         match moved {
-            Ok(()) => {}
+            Ok(()) => deps.told.notify_one(),
             // Somebody cancelled or approved meanwhile: look again, if this process still leads.
             Err(SagaError::Stale) => {
                 if !lease::is_current(&mut deps.store.read().await?, deps.fencing).await? {
@@ -207,7 +217,7 @@ impl Saga<'_> {
 pub fn describe() {
     use metrics::Unit;
     metrics::describe_counter!("devpulse_rollbacks_total", "Rollbacks by policy mode and outcome.");
-    metrics::describe_gauge!("devpulse_rollback_running", "1 while a rollback runs in the place.");
+    metrics::describe_gauge!("devpulse_rollbacks", "Rollbacks by the state they are in.");
     metrics::describe_histogram!(
         "devpulse_rollback_decision_seconds",
         Unit::Seconds,

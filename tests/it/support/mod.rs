@@ -1,3 +1,19 @@
 //! What the tests stand on.
 
+pub mod database;
 pub mod db;
+pub mod devpulse;
+pub mod github;
+pub mod haproxy;
+pub mod http;
+pub mod ports;
+pub mod postgres;
+pub mod process;
+pub mod prometheus;
+pub mod random;
+pub mod slack;
+pub mod smtp;
+pub mod traffic;
+pub mod versions;
+pub mod wait;
+pub mod webhook;

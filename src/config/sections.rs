@@ -1,0 +1,88 @@
+//! The sections of plain settings: server, database, ingest, retention, telemetry, dora.
+
+use super::model::{Database, Dora, Ingest, LogFormat, Retention, Server, Telemetry};
+use super::reader::Section;
+use super::scalar::{boolean, duration, http_url, one_of, secret_url, text, whole};
+
+/// Editions of the DORA benchmarks that DevPulse has.
+const EDITIONS: &[(&str, &str)] = &[("2024", "2024")];
+const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+pub(super) fn server(at: &Section<'_>) -> Option<Server> {
+    let listen = at.required("listen", |scalar: &_| {
+        let listen = text(scalar)?;
+        let port =
+            listen.rsplit_once(':').and_then(|(host, port)| port.parse::<u16>().ok().filter(|_| !host.is_empty()));
+        port.map(|_| listen).ok_or_else(|| "must be an address and a port, such as 127.0.0.1:8080".to_owned())
+    });
+    let public_url = at.optional("public_url", http_url).map(|found| found.value);
+    let workers = at.required("workers", whole(0));
+    let max_connections = at.required("max_connections", whole(1));
+    let client_timeout = at.required("client_timeout", duration);
+    let shutdown_timeout = at.required("shutdown_timeout", duration);
+    let metrics_public = at.required("metrics_public", boolean);
+    Some(Server {
+        listen: listen?,
+        public_url,
+        workers: workers?,
+        max_connections: max_connections?,
+        client_timeout: client_timeout?,
+        shutdown_timeout: shutdown_timeout?,
+        metrics_public: metrics_public?,
+    })
+}
+
+pub(super) fn database(at: &Section<'_>) -> Option<Database> {
+    let url = at.required("url", secret_url(&["sqlite", "postgres", "postgresql"]));
+    let connections = at.required("connections", whole(1));
+    Some(Database { url: url?, connections: connections? })
+}
+
+pub(super) fn ingest(at: &Section<'_>) -> Option<Ingest> {
+    let max_body_bytes = at.required("max_body_bytes", whole(1024));
+    let max_decoded_bytes = at.required("max_decoded_bytes", whole(1024));
+    let max_items = at.required("max_items", whole(1));
+    let max_future = at.required("max_future", duration);
+    let deduplication_window = at.required("deduplication_window", duration);
+    let max_waiting = at.required("max_waiting", whole(1));
+    let materialise_every = at.required("materialise_every", duration);
+    Some(Ingest {
+        max_body_bytes: max_body_bytes?,
+        max_decoded_bytes: max_decoded_bytes?,
+        max_items: max_items?,
+        max_future: max_future?,
+        deduplication_window: deduplication_window?,
+        max_waiting: max_waiting?,
+        materialise_every: materialise_every?,
+    })
+}
+
+pub(super) fn retention(at: &Section<'_>) -> Option<Retention> {
+    let ten_seconds = at.required("ten_seconds", duration);
+    let minutes = at.required("minutes", duration);
+    let hours = at.required("hours", duration);
+    let retention = Retention { ten_seconds: ten_seconds?, minutes: minutes?, hours: hours? };
+    if retention.ten_seconds > retention.minutes || retention.minutes > retention.hours {
+        let message = "a coarser resolution is kept at least as long as a finer one: ten_seconds ≤ minutes ≤ hours";
+        at.report("", at.place().clone(), message);
+    }
+    Some(retention)
+}
+
+pub(super) fn telemetry(at: &Section<'_>) -> Option<Telemetry> {
+    let otlp_endpoint = at.optional("otlp_endpoint", http_url).map(|found| found.value);
+    let log_format = at.required("log_format", one_of(LOG_FORMATS));
+    let log_filter = at.required("log_filter", |scalar: &_| {
+        let filter = text(scalar)?;
+        tracing_subscriber::EnvFilter::try_new(&filter).map_err(|error| format!("is no log filter: {error}"))?;
+        Ok(filter)
+    });
+    Some(Telemetry { otlp_endpoint, log_format: log_format?, log_filter: log_filter? })
+}
+
+pub(super) fn dora(at: &Section<'_>) -> Option<Dora> {
+    let attribution_window = at.required("attribution_window", duration);
+    let windows = at.values("windows", duration);
+    let benchmark_edition = at.required("benchmark_edition", one_of(EDITIONS));
+    Some(Dora { attribution_window: attribution_window?, windows, benchmark_edition: benchmark_edition?.to_owned() })
+}

@@ -1,0 +1,109 @@
+//! Who sends and who is told: sources, receivers, the mail server, the route.
+
+use std::time::Duration;
+
+use url::Url;
+
+use super::catalogue::{reference, refuse_twice};
+use super::model::{Email, GitHub, Receiver, Route, Slack, Smtp, Sources, Webhook};
+use super::reader::{Scalar, Section};
+use super::scalar::{duration, http_url, one_of, secret, secret_url, text};
+
+/// Labels that alerts have.
+const LABELS: &[(&str, &str)] = &[
+    ("service", "service"),
+    ("environment", "environment"),
+    ("severity", "severity"),
+    ("kind", "kind"),
+    ("slo", "slo"),
+];
+const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(super) fn sources(at: &Section<'_>) -> Sources {
+    Sources { github: at.optional_section("github", "secret", github) }
+}
+
+fn github(at: &Section<'_>) -> Option<GitHub> {
+    let secret = at.required("secret", secret);
+    let labels = at.values("incident_labels", text);
+    let deployment_workflows = at.texts("deployment_workflows", text);
+    let default_environment = at.optional("default_environment", text).map(|found| found.value);
+    let incident_labels = if at.has("incident_labels") { labels } else { vec!["incident".to_owned()] };
+    Some(GitHub { secret: secret?, incident_labels, deployment_workflows, default_environment })
+}
+
+pub(super) fn smtp(at: &Section<'_>) -> Option<Smtp> {
+    let url = at.required("url", secret_url(&["smtp", "smtps"]));
+    let from = at.required("from", address);
+    Some(Smtp { url: url?, from: from? })
+}
+
+fn address(scalar: &Scalar<'_>) -> Result<String, String> {
+    let text = text(scalar)?;
+    let wanted = "must be an e-mail address, such as devpulse@example.com or DevPulse <devpulse@example.com>";
+    text.parse::<lettre::message::Mailbox>().map_err(|_| wanted.to_owned())?;
+    Ok(text)
+}
+
+/// `smtp`: whether the file says anything about the mail server.
+pub(super) fn receivers(root: &Section<'_>, smtp: bool) -> Vec<Receiver> {
+    let mut seen = Vec::new();
+    root.items("receivers", |at| {
+        let name = at.found("name", text);
+        refuse_twice(at, &mut seen, name.as_ref());
+        let slack = at.inner("slack", slack);
+        let email = at.inner("email", |at| email(at, smtp));
+        let webhook = at.inner("webhook", webhook);
+        if !["slack", "email", "webhook"].into_iter().any(|channel| at.has(channel)) {
+            at.report("", at.place().clone(), "must have at least one of slack, email and webhook");
+        }
+        Some(Receiver { name: name?.value, slack, email, webhook })
+    })
+}
+
+fn slack(at: &Section<'_>) -> Option<Slack> {
+    let token = at.optional("token", secret);
+    let webhook_url = at.optional("webhook_url", secret_url(&["https", "http"]));
+    match (at.has("token"), at.has("webhook_url")) {
+        (true, false) => {
+            let channel = at.required("channel", text);
+            let public = Url::parse("https://slack.com/api/").ok();
+            let api_url = at.optional("api_url", http_url).map(|found| found.value).or(public);
+            Some(Slack::Bot { token: token?.value, channel: channel?, api_url: api_url? })
+        }
+        (false, true) => Some(Slack::IncomingWebhook { url: webhook_url?.value }),
+        _ => {
+            // The keys of a bot exist here as well, so that they are not called unknown.
+            at.optional("channel", text);
+            at.optional("api_url", http_url);
+            at.report("", at.place().clone(), "must have exactly one of token (with channel) and webhook_url");
+            None
+        }
+    }
+}
+
+fn email(at: &Section<'_>, smtp: bool) -> Option<Email> {
+    let to = at.values("to", address);
+    if !at.has("to") {
+        at.report("to", at.place().clone(), "is missing: a list of addresses");
+    }
+    if !smtp {
+        at.report("", at.place().clone(), "needs a mail server: add `smtp: {url: …, from: …}`");
+    }
+    Some(Email { to })
+}
+
+/// A signed webhook, of a receiver or of a rollback policy.
+pub(super) fn webhook(at: &Section<'_>) -> Option<Webhook> {
+    let url = at.required("url", http_url);
+    let secret = at.required("secret", secret);
+    let timeout = at.or("timeout", WEBHOOK_TIMEOUT, duration);
+    Some(Webhook { url: url?, secret: secret?, timeout })
+}
+
+pub(super) fn route(at: &Section<'_>, receivers: &[Receiver]) -> Option<Route> {
+    let names: Vec<String> = receivers.iter().map(|receiver| receiver.name.clone()).collect();
+    let receiver = reference(at, "receiver", "receivers", &names);
+    let group_by = at.values("group_by", one_of(LABELS)).into_iter().map(str::to_owned).collect();
+    Some(Route { receiver: receiver?, group_by })
+}

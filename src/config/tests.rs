@@ -1,0 +1,211 @@
+//! The configuration as a whole: defaults, documentation, errors with their places.
+
+use std::collections::BTreeSet;
+
+use secrecy::ExposeSecret;
+
+use super::reader::{Reading, Section, Variables};
+use super::tree::{self, Node, Value};
+use super::*;
+
+fn variables(pairs: &[(&str, &str)]) -> Variables {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn secrets() -> Variables {
+    variables(&[
+        ("GITHUB_WEBHOOK_SECRET", "g"),
+        ("SLACK_TOKEN", "xoxb"),
+        ("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x"),
+        ("HOOK_SECRET", "h"),
+    ])
+}
+
+fn errors(text: &str) -> String {
+    parse("devpulse.yaml", text, &secrets()).unwrap_err().render()
+}
+
+fn loaded(name: &str, text: &str) -> Config {
+    parse(name, text, &secrets()).unwrap_or_else(|error| panic!("{}", error.render())).config
+}
+
+/// The examples of the embedded defaults as a file: the lines that begin with `#:`, joined.
+fn example() -> String {
+    let hook = "${file:/run/secrets/hook}";
+    let lines = DEFAULTS.lines().filter_map(|line| line.strip_prefix("#:"));
+    let text = lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n");
+    assert!(text.contains(hook));
+    text.replace(hook, "hook")
+}
+
+#[test]
+fn the_defaults_load() {
+    let Loaded { config, warnings } = parse("defaults", "", &Variables::new()).unwrap();
+    assert_eq!(config.server.listen, "127.0.0.1:8080");
+    assert_eq!(config.database.url.expose_secret(), "sqlite://devpulse-data/devpulse.db");
+    assert_eq!(config.burn_alerts.len(), 4);
+    assert_eq!(config.environments.len(), 4);
+    assert!(config.smtp.is_none() && config.route.is_none() && warnings.is_empty());
+    // The file itself is a valid configuration.
+    parse("default.yaml", DEFAULTS, &Variables::new()).unwrap();
+}
+
+/// Keys of list items and optional sections that have a default.
+const OPTIONAL: [&str; 20] = [
+    "time_zone",
+    "week_starts_on",
+    "window",
+    "incident_labels",
+    "deployment_workflows",
+    "default_environment",
+    "api_url",
+    "timeout",
+    "group_by",
+    "false_rollback_budget",
+    "bake_time",
+    "baseline_window",
+    "material_burn",
+    "material_budget_share",
+    "target_min_requests",
+    "cooldown",
+    "max_rollbacks",
+    "max_rollbacks_window",
+    "approval_timeout",
+    "verify_timeout",
+];
+
+#[test]
+fn the_examples_load_and_show_the_defaults_of_optional_keys() {
+    let full = loaded("example", &example());
+    let optional = |line: &&str| OPTIONAL.contains(&line.trim_start().split(':').next().unwrap_or_default());
+    let bare: String = example().lines().filter(|line| !optional(line)).map(|line| format!("{line}\n")).collect();
+    let bare = loaded("bare", &bare);
+    let shown = |config: &Config| format!("{:#?} {:#?}", config.rollback, config.sources);
+    assert_eq!(shown(&full), shown(&bare));
+    assert_eq!(format!("{:?}", full.receivers), format!("{:?}", bare.receivers));
+    assert_eq!(format!("{:?}", full.slos), format!("{:?}", bare.slos));
+    assert_eq!(full.teams[0].time_zone, bare.teams[0].time_zone);
+}
+
+#[test]
+fn every_key_is_documented() {
+    fn keys(node: &Node, path: &str, into: &mut BTreeSet<String>) {
+        match &node.value {
+            Value::Map(entries) => {
+                for entry in entries {
+                    let path = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
+                    keys(&entry.node, &path, into);
+                    into.insert(path);
+                }
+            }
+            Value::List(items) => items.iter().for_each(|item| keys(item, &format!("{path}[]"), into)),
+            _ => {}
+        }
+    }
+    let (variables, example) = (secrets(), example());
+    let mut documented = BTreeSet::new();
+    keys(&tree::parse(DEFAULTS).unwrap(), "", &mut documented);
+    keys(&tree::parse(&example).unwrap(), "", &mut documented);
+    let reading = Reading::new(&variables);
+    let (file, defaults) = (tree::parse(&example).unwrap(), tree::parse(DEFAULTS).unwrap());
+    load::read(&Section::root(&reading, &file, &defaults).unwrap()).unwrap();
+    let known = reading.known.into_inner();
+    let missing: Vec<_> = known.difference(&documented).collect();
+    assert!(missing.is_empty(), "not in default.yaml: {missing:?}");
+    assert!(known.contains("rollback.policies[].executor.haproxy.map.backend") && known.len() > 80, "{}", known.len());
+}
+
+#[test]
+fn variables_go_before_the_file() {
+    let variables = variables(&[
+        ("DEVPULSE_DATABASE_URL", "postgres://u:p@h/d"),
+        ("DEVPULSE_SERVER_WORKERS", "3"),
+        ("DEVPULSE_SERVER_METRICS_PUBLIC", "true"),
+        ("DEVPULSE_DORA_WINDOWS", "7d, 14d"),
+        ("DEVPULSE_SMTP_URL", "smtp://mail:25"),
+        ("DEVPULSE_SMTP_FROM", "a@example.com"),
+        ("DEVPULSE_SERVER_LISTN", "x"),
+    ]);
+    let loaded = parse("f", "server: {workers: 2}\ndatabase: {url: 'sqlite://x'}", &variables).unwrap();
+    assert_eq!(loaded.config.database.url.expose_secret(), "postgres://u:p@h/d");
+    assert_eq!(loaded.config.server.workers, 3);
+    assert!(loaded.config.server.metrics_public);
+    assert_eq!(loaded.config.dora.windows.len(), 2);
+    assert_eq!(loaded.config.smtp.unwrap().from, "a@example.com");
+    assert_eq!(loaded.warnings, ["DEVPULSE_SERVER_LISTN sets no key; did you mean `DEVPULSE_SERVER_LISTEN`?"]);
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    let wrong = variables(&[("DEVPULSE_SERVER_WORKERS", "many"), ("DEVPULSE_SMTP_URL", "mail:25")]);
+    insta::assert_snapshot!(parse("f", "", &wrong).unwrap_err().render());
+}
+
+#[test]
+fn syntax_errors_have_a_place() {
+    insta::assert_snapshot!("unclosed", errors("server: {listen: \"127.0.0.1:80\nslos: []\n"));
+    insta::assert_snapshot!("duplicate_key", errors("slos: []\nteams: []\nslos: []\n"));
+    insta::assert_snapshot!("bad_indentation", errors("server:\n  listen: x:1\n workers: 2\n"));
+    insta::assert_snapshot!("no_map", errors("- a\n- b\n"));
+}
+
+#[test]
+fn wrong_values_are_all_told_at_once() {
+    insta::assert_snapshot!(errors(
+        r#"
+server: {listen: 8080, worker: 2, client_timeout: 5, shutdown_timeout: 5 minutes}
+database: {url: "mysql://x", connections: 0}
+retention: {ten_seconds: 9d}
+telemetry: {log_format: jsn, otlp_endpoint: "localhost:4318"}
+dora: {windows: 7d, benchmark_edition: 2023}
+slo: []
+teams: [{name: t, time_zone: Europe/Berln, week_starts_on: 1}, {name: t}]
+"#
+    ));
+}
+
+#[test]
+fn what_refers_to_nothing_is_refused() {
+    insta::assert_snapshot!(errors(
+        r#"
+services: [{name: checkout, team: nobody}]
+slos:
+  - {name: a, service: chekout, environment: prod, objective: 1.0, indicator: {availability: {}}}
+  - {name: a, service: checkout, environment: production, objective: 0.9, indicator: {latency: {threshold: 0s}}}
+  - {name: c, service: checkout, environment: production, objective: 0.99, indicator: {}}
+receivers:
+  - {name: mail, email: {to: [nonsense]}}
+  - {name: chat, slack: {token: x, webhook_url: "https://x"}}
+  - {name: none}
+  - {name: hook, webhook: {url: "ftp://x", secret: "very secret"}}
+route: {receiver: mial, group_by: [servce]}
+rollback:
+  policies:
+    - {service: checkout, environment: staging, mode: shadow}
+    - {service: checkout, environment: production, mode: automatc}
+    - {service: checkout, environment: production, mode: approve}
+    - {service: checkout, environment: production, mode: off, executor: {haproxy: {socket: /run/h.sock, map: {path: m, key: k, backend: b}}}}
+"#
+    ));
+}
+
+#[test]
+fn references_to_nowhere_have_a_place_and_secrets_are_masked() {
+    let text = r#"
+sources: {github: {secret: "${env:GITHUB_WEBHOOK_SECRE}"}}
+receivers: [{name: a, webhook: {secret: "hush hush", url: nowhere, timeout: 1}}]
+smtp: {url: "imap://user:hush@h", from: x@example.com}
+"#;
+    let shown = errors(text);
+    assert!(!shown.contains("hush"), "{shown}");
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn the_reload_says_what_needs_a_restart() {
+    let load = |text| parse("f", text, &Variables::new()).unwrap().config;
+    let (old, new) =
+        (load(""), load("server: {listen: '127.0.0.1:1', public_url: 'http://x'}\ndatabase: {url: 'sqlite://y'}"));
+    assert_eq!(needs_restart(&old, &new), ["server.listen", "database.url"]);
+    assert!(needs_restart(&old, &load("ingest: {max_items: 5}")).is_empty());
+}

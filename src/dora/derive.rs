@@ -1,0 +1,148 @@
+//! From the history of one service to the rows that metrics count.
+//!
+//! A service is derived as a whole, because an incident may name no environment and a change may
+//! reach several; deployments follow each other within one place (service and environment name).
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::row::{DeploymentRow, IncidentRow, LeadOut, LeadRow};
+use super::rules::Rules;
+use super::{failure, lead, order};
+use crate::event::{Change, Deployment, DeploymentKind, DeploymentOutcome, EntityKey, Incident};
+use crate::time::Timestamp;
+
+/// All that is known of one service.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    pub service: String,
+    pub deployments: Vec<Deployment>,
+    /// Those of its repositories, and those its deployments name; others do no harm.
+    pub changes: Vec<Change>,
+    /// Those of the service, those that name no service, and those of other services that name
+    /// deployments; others do no harm.
+    pub incidents: Vec<Incident>,
+}
+
+/// The rows of one service. Equal for equal histories, in whatever order they are given.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Derived {
+    pub service: String,
+    /// In order of (finish, else start; start; key).
+    pub deployments: Vec<DeploymentRow>,
+    pub leads: Vec<LeadRow>,
+    pub leads_out: Vec<LeadOut>,
+    /// Incidents of this service, and those that name no service but one of its deployments.
+    pub incidents: Vec<IncidentRow>,
+}
+
+/// What the stages of the derivation share.
+pub(super) struct Work<'a> {
+    pub service: &'a str,
+    pub rules: &'a Rules,
+    /// Parallel to `rows`.
+    pub deployments: Vec<&'a Deployment>,
+    pub rows: Vec<DeploymentRow>,
+    pub by_key: HashMap<&'a EntityKey, usize>,
+    /// The succeeded deployments of each place, in order, as indices.
+    pub places: Vec<Place>,
+}
+
+pub(super) struct Place {
+    pub order: Vec<usize>,
+    pub steps: Vec<order::Step>,
+}
+
+impl Work<'_> {
+    pub fn finished(&self, row: usize) -> Option<Timestamp> {
+        self.rows.get(row)?.finished_at
+    }
+
+    /// When a deployment began, or ended where its start is not known.
+    pub fn began(&self, row: usize) -> Option<Timestamp> {
+        let row = self.rows.get(row)?;
+        row.started_at.or(row.finished_at)
+    }
+}
+
+pub fn derive(history: &History, rules: &Rules) -> Derived {
+    let mut work = prepare(history, rules);
+    let undos = failure::rollbacks(&mut work);
+    let mut incidents: Vec<&Incident> = history.incidents.iter().collect();
+    incidents.sort_by(|a, b| a.key.cmp(&b.key));
+    let links = failure::link_incidents(&mut work, &incidents, &undos);
+    let fixes = failure::hotfixes(&mut work, &incidents, &links, &undos);
+    failure::restorations(&mut work, &incidents, &links, &undos, &fixes);
+    let lead::Leads { rows: leads, out: leads_out } = lead::times(&mut work, &history.changes);
+    let incidents =
+        incidents.iter().zip(links).filter_map(|(incident, links)| row_of(&work, incident, links)).collect();
+    Derived { service: history.service.clone(), deployments: work.rows, leads, leads_out, incidents }
+}
+
+fn prepare<'a>(history: &'a History, rules: &'a Rules) -> Work<'a> {
+    let mut deployments: Vec<&Deployment> = history.deployments.iter().collect();
+    deployments.sort_by_key(|d| (d.finished_at.or(d.started_at), d.started_at, &d.key));
+    let rows: Vec<DeploymentRow> = deployments.iter().map(|d| plain_row(d, rules)).collect();
+    let by_key = deployments.iter().enumerate().map(|(row, d)| (&d.key, row)).collect();
+    let mut orders: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (row, deployment) in deployments.iter().enumerate() {
+        if deployment.outcome == DeploymentOutcome::Succeeded && deployment.finished_at.is_some() {
+            orders.entry(&deployment.environment).or_default().push(row);
+        }
+    }
+    let places = orders.into_values().map(|order| {
+        let succeeded: Vec<&Deployment> = order.iter().filter_map(|row| deployments.get(*row).copied()).collect();
+        Place { steps: order::steps(&succeeded), order }
+    });
+    let places = places.collect();
+    Work { service: &history.service, rules, deployments, rows, by_key, places }
+}
+
+fn plain_row(deployment: &Deployment, rules: &Rules) -> DeploymentRow {
+    DeploymentRow {
+        key: deployment.key.clone(),
+        service: deployment.service.clone(),
+        place: deployment.environment.clone(),
+        environment: rules.environment(&deployment.environment).0.to_owned(),
+        version: deployment.version.clone(),
+        commit: deployment.commit.clone(),
+        outcome: deployment.outcome,
+        kind: deployment.kind.unwrap_or(DeploymentKind::Planned),
+        kind_inferred: false,
+        started_at: deployment.started_at,
+        finished_at: deployment.finished_at,
+        rolls_back: deployment.rolls_back.clone(),
+        because: Vec::new(),
+        restored: None,
+        partial: false,
+    }
+}
+
+fn row_of(work: &Work<'_>, incident: &Incident, links: failure::Links) -> Option<IncidentRow> {
+    let ours = match &incident.service {
+        Some(service) => service == work.service,
+        None => !links.is_empty(),
+    };
+    ours.then(|| incident_row(incident, work.rules, links, &work.rows))
+}
+
+/// Incidents that name neither a service nor a deployment that is known: they belong to no
+/// service, and count where no service is asked for.
+pub fn without_service(incident: &Incident, rules: &Rules) -> IncidentRow {
+    incident_row(incident, rules, Vec::new(), &[])
+}
+
+fn incident_row(incident: &Incident, rules: &Rules, links: failure::Links, rows: &[DeploymentRow]) -> IncidentRow {
+    let linked = links.first().and_then(|(row, _)| rows.get(*row)).map(|row| row.environment.as_str());
+    let named = incident.environment.as_deref().map(|raw| rules.environment(raw).0);
+    IncidentRow {
+        key: incident.key.clone(),
+        service: incident.service.clone(),
+        environment: named.or(linked).unwrap_or_else(|| rules.default_environment()).to_owned(),
+        title: incident.title.clone(),
+        severity: incident.severity.clone(),
+        status: incident.status,
+        started_at: incident.started_at,
+        resolved_at: incident.resolved_at,
+        links,
+    }
+}

@@ -1,0 +1,242 @@
+//! The changes each deployment brought, with the times that lead time may be counted from.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use super::derive::{Place, Work};
+use super::order::Step;
+use super::row::{LeadOut, LeadReason, LeadRow};
+use super::rules::Ownership;
+use crate::event::{Change, ChangeRef, Deployment, DeploymentKind};
+use crate::time::Timestamp;
+
+/// A squashed commit is dated by its merge; clocks of host and git may differ this much.
+const SQUASH_TOLERANCE: Duration = Duration::from_secs(10);
+
+#[derive(Default)]
+pub(super) struct Leads {
+    pub rows: Vec<LeadRow>,
+    pub out: Vec<LeadOut>,
+}
+
+/// Changes by name, and those of each repository by when they got onto its main line.
+struct Known<'a> {
+    by_name: HashMap<(&'a str, &'a str), &'a Change>,
+    by_sha: HashMap<&'a str, &'a Change>,
+    merged: BTreeMap<&'a str, Vec<(Timestamp, &'a Change)>>,
+}
+
+impl<'a> Known<'a> {
+    fn of(changes: &'a [Change]) -> Self {
+        let mut merged: BTreeMap<&str, Vec<(Timestamp, &Change)>> = BTreeMap::new();
+        for change in changes {
+            if let Some(at) = merged_at(change) {
+                merged.entry(&change.repository).or_default().push((at, change));
+            }
+        }
+        for changes in merged.values_mut() {
+            changes.sort_by_key(|(at, change)| (*at, &change.sha));
+        }
+        // Forks hold the same sha: the smallest name stands, whatever came first.
+        let mut by_sha: HashMap<&str, &Change> = HashMap::new();
+        for change in changes {
+            let known = by_sha.entry(&change.sha).or_insert(change);
+            if change.repository < known.repository {
+                *known = change;
+            }
+        }
+        let by_name =
+            changes.iter().map(|change| ((change.repository.as_str(), change.sha.as_str()), change)).collect();
+        Self { by_name, by_sha, merged }
+    }
+
+    fn named(&self, repository: &str, sha: &str) -> Option<&'a Change> {
+        self.by_name.get(&(repository, sha)).copied()
+    }
+}
+
+/// When a change got onto the main line. A pull request that is not merged is not there yet.
+fn merged_at(change: &Change) -> Option<Timestamp> {
+    let request = change.pull_request.as_ref();
+    let merged = change.merged_at.or_else(|| request.and_then(|request| request.merged_at));
+    match (merged, request) {
+        (None, Some(_)) => None,
+        (merged, _) => merged.or(change.committed_at).or(change.authored_at),
+    }
+}
+
+pub(super) fn times(work: &mut Work<'_>, changes: &[Change]) -> Leads {
+    let known = Known::of(changes);
+    let mut leads = Leads::default();
+    let mut partial = Vec::new();
+    for place in &work.places {
+        let mut walk = Walk { work, known: &known, seen: HashSet::new(), reached: BTreeMap::new(), leads: &mut leads };
+        partial.extend(walk.place(place));
+    }
+    for row in partial {
+        if let Some(row) = work.rows.get_mut(row) {
+            row.partial = true;
+        }
+    }
+    leads
+}
+
+/// One walk through the deployments of a place.
+struct Walk<'a, 'w> {
+    work: &'w Work<'a>,
+    known: &'w Known<'w>,
+    /// Changes that are there already.
+    seen: HashSet<(String, String)>,
+    /// How far each repository's main line is deployed.
+    reached: BTreeMap<String, Timestamp>,
+    leads: &'w mut Leads,
+}
+
+impl Walk<'_, '_> {
+    /// Answers the deployments whose changes are not all known.
+    fn place(&mut self, place: &Place) -> Vec<usize> {
+        let mut partial = Vec::new();
+        for (position, (row, step)) in place.order.iter().zip(&place.steps).enumerate() {
+            let Some(deployment) = self.work.deployments.get(*row).copied() else { continue };
+            if deployment.changes.is_empty() {
+                let complete = self.since_the_one_before(*row, deployment, step, position == 0);
+                partial.extend((!complete).then_some(*row));
+            } else {
+                for change in &deployment.changes {
+                    self.named(*row, change);
+                }
+                if let Some((repository, until, _)) = self.until(deployment, *row) {
+                    self.advance(repository, until);
+                }
+            }
+        }
+        partial
+    }
+
+    /// A change that the deployment itself names.
+    fn named(&mut self, row: usize, named: &ChangeRef) {
+        let change = self.known.named(&named.repository, &named.sha);
+        if change.is_some_and(|change| change.merge) {
+            return self.leave_out(row, Some((&named.repository, &named.sha)), LeadReason::MergeCommit);
+        }
+        if !self.seen.insert((named.repository.clone(), named.sha.clone())) {
+            return self.leave_out(row, Some((&named.repository, &named.sha)), LeadReason::DeployedBefore);
+        }
+        let mut lead = lead_of(row, &named.repository, &named.sha, change);
+        lead.authored_at = change.and_then(rewritten_from).or(named.authored_at).or(lead.authored_at);
+        lead.committed_at = named.committed_at.or(lead.committed_at);
+        self.leads.rows.push(lead);
+    }
+
+    /// The changes merged after what was deployed before and up to this deployment's commit.
+    /// Answers whether they are known to be all.
+    fn since_the_one_before(&mut self, row: usize, deployment: &Deployment, step: &Step, first: bool) -> bool {
+        let until = self.until(deployment, row);
+        let goes_on = !step.again && step.kind != DeploymentKind::Rollback;
+        if first {
+            self.leave_out(row, None, LeadReason::FirstDeployment);
+        } else if !goes_on {
+            self.leave_out(row, None, LeadReason::NothingNew);
+            return true;
+        }
+        let Some((repository, until, complete)) = until else {
+            if !first {
+                self.leave_out(row, None, LeadReason::NoChangesKnown);
+            }
+            return first;
+        };
+        let before = self.reached.get(&repository).copied();
+        let complete = first || complete;
+        if !first {
+            self.bring(row, deployment, &repository, before, until);
+        }
+        self.advance(repository, until);
+        complete
+    }
+
+    /// The repository, how far a deployment reaches on its main line, and whether its commit is
+    /// known there; `None` where no change of the repository is known.
+    fn until(&self, deployment: &Deployment, row: usize) -> Option<(String, Timestamp, bool)> {
+        let commit = deployment.commit.as_deref();
+        let by_commit = || commit.and_then(|sha| self.known.by_sha.get(sha)).map(|change| change.repository.as_str());
+        let repository = self.work.rules.repository_of(deployment).or_else(by_commit)?;
+        self.known.merged.get(repository)?;
+        let own = commit.and_then(|sha| self.known.named(repository, sha));
+        let until = own.and_then(merged_at).or_else(|| self.work.began(row))?;
+        Some((repository.to_owned(), until, own.is_some()))
+    }
+
+    fn bring(
+        &mut self,
+        row: usize,
+        deployment: &Deployment,
+        repository: &str,
+        before: Option<Timestamp>,
+        until: Timestamp,
+    ) {
+        let merged = self.known.merged.get(repository).map(Vec::as_slice).unwrap_or_default();
+        // Nothing deployed from this repository so far: where its changes begin is not known.
+        let after = before.map_or(until, |before| before.min(until));
+        let from = merged.partition_point(|(at, _)| *at <= after);
+        let to = merged.partition_point(|(at, _)| *at <= until);
+        let own = deployment.commit.as_deref().and_then(|sha| self.known.named(repository, sha));
+        let range = merged.get(from..to).unwrap_or_default().iter().map(|(_, change)| *change);
+        let mut brought = 0_usize;
+        for change in range.chain(own) {
+            if self.seen.contains(&(change.repository.clone(), change.sha.clone())) {
+                continue;
+            }
+            brought += usize::from(self.take(row, change));
+        }
+        if brought == 0 {
+            self.leave_out(row, None, LeadReason::NothingNew);
+        }
+    }
+
+    /// Answers whether there is anything to say about the change.
+    fn take(&mut self, row: usize, change: &Change) -> bool {
+        let reason = match self.work.rules.ownership(self.work.service, change) {
+            Ownership::Others => return false,
+            _ if change.merge => Some(LeadReason::MergeCommit),
+            Ownership::Unknown => Some(LeadReason::PathsUnknown),
+            Ownership::Ours => None,
+        };
+        self.seen.insert((change.repository.clone(), change.sha.clone()));
+        match reason {
+            Some(reason) => self.leave_out(row, Some((&change.repository, &change.sha)), reason),
+            None => self.leads.rows.push(lead_of(row, &change.repository, &change.sha, Some(change))),
+        }
+        true
+    }
+
+    fn advance(&mut self, repository: String, until: Timestamp) {
+        let reached = self.reached.entry(repository).or_insert(until);
+        *reached = (*reached).max(until);
+    }
+
+    fn leave_out(&mut self, deployment: usize, change: Option<(&str, &str)>, reason: LeadReason) {
+        let change = change.map(|(repository, sha)| (repository.to_owned(), sha.to_owned()));
+        self.leads.out.push(LeadOut { change, deployment, reason });
+    }
+}
+
+fn lead_of(deployment: usize, repository: &str, sha: &str, change: Option<&Change>) -> LeadRow {
+    let request = change.and_then(|change| change.pull_request.as_ref());
+    LeadRow {
+        repository: repository.to_owned(),
+        sha: sha.to_owned(),
+        deployment,
+        authored_at: change.and_then(|change| rewritten_from(change).or(change.authored_at)),
+        committed_at: change.and_then(|change| change.committed_at),
+        merged_at: change.and_then(|c| c.merged_at).or_else(|| request.and_then(|r| r.merged_at)),
+        first_commit_at: request.and_then(|request| request.first_commit_at),
+    }
+}
+
+/// The first original commit of a squashed pull request, whose own authored time is its merge.
+fn rewritten_from(change: &Change) -> Option<Timestamp> {
+    let request = change.pull_request.as_ref()?;
+    let (first, merged) = (request.first_commit_at?, request.merged_at?);
+    let squashed = change.authored_at.is_none_or(|authored| authored.plus(SQUASH_TOLERANCE) >= merged);
+    (squashed && first < merged).then_some(first)
+}

@@ -1,0 +1,110 @@
+//! What the configuration says about services and environments, ready to be asked often.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use crate::config::model::{Environment, Service, Tier};
+use crate::config::{Config, EnvironmentNames};
+use crate::event::{Change, Deployment};
+
+/// The name of the environment that counts where the configuration names none of tier production.
+const PRODUCTION: &str = "production";
+
+pub struct Rules {
+    environments: Vec<Environment>,
+    services: HashMap<String, ServiceRules>,
+    /// How far before an incident the deployment may lie that it is attributed to.
+    pub attribution_window: Duration,
+}
+
+struct ServiceRules {
+    repository: Option<String>,
+    /// `None`: the whole repository.
+    paths: Option<GlobSet>,
+}
+
+/// Whether a change of its repository is a change of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ownership {
+    Ours,
+    Others,
+    /// The service owns some paths of the repository, and nobody said which paths changed.
+    Unknown,
+}
+
+impl Rules {
+    pub fn new(config: &Config) -> Self {
+        Self::of(&config.environments, &config.services, config.dora.attribution_window)
+    }
+
+    pub(super) fn of(environments: &[Environment], services: &[Service], attribution_window: Duration) -> Self {
+        let rules = |service: &Service| ServiceRules {
+            repository: service.repository.clone(),
+            paths: (!service.paths.is_empty()).then(|| globs(&service.paths)),
+        };
+        Self {
+            environments: environments.to_vec(),
+            services: services.iter().map(|service| (service.name.clone(), rules(service))).collect(),
+            attribution_window,
+        }
+    }
+
+    /// The environment's own name, whatever name a source uses for it, and its tier.
+    pub fn environment<'a>(&'a self, raw: &'a str) -> (&'a str, Tier) {
+        match EnvironmentNames::new(&self.environments).find(raw) {
+            Some(known) => (&known.name, known.tier),
+            None if raw.eq_ignore_ascii_case(PRODUCTION) => (PRODUCTION, Tier::Production),
+            None => (raw, Tier::Other),
+        }
+    }
+
+    pub fn is_production(&self, raw: &str) -> bool {
+        self.environment(raw).1 == Tier::Production
+    }
+
+    /// Where an incident belongs that names no environment.
+    pub fn default_environment(&self) -> &str {
+        let production = self.environments.iter().find(|environment| environment.tier == Tier::Production);
+        production.map_or(PRODUCTION, |environment| &environment.name)
+    }
+
+    /// The repository a service is built from, where the configuration says so.
+    pub fn repository(&self, service: &str) -> Option<&str> {
+        self.services.get(service)?.repository.as_deref()
+    }
+
+    /// The repository a deployment was built from, where it or the configuration says so.
+    pub fn repository_of<'a>(&'a self, deployment: &'a Deployment) -> Option<&'a str> {
+        deployment.repository.as_deref().or_else(|| self.repository(&deployment.service))
+    }
+
+    /// Paths decide where both sides know them; else the service that the change names, unless
+    /// that is only the name of its repository, which says nothing about who else is built from it.
+    pub(super) fn ownership(&self, service: &str, change: &Change) -> Ownership {
+        let globs = self.services.get(service).and_then(|rules| rules.paths.as_ref());
+        if let Some(globs) = globs.filter(|_| !change.paths.is_empty()) {
+            let ours = change.paths.iter().any(|path| globs.is_match(path));
+            return if ours { Ownership::Ours } else { Ownership::Others };
+        }
+        let named = change.service.as_deref();
+        let name_of_repository = change.repository.rsplit('/').next();
+        match named.filter(|named| self.services.contains_key(*named) || Some(*named) != name_of_repository) {
+            Some(named) if named == service => Ownership::Ours,
+            Some(_) => Ownership::Others,
+            None if globs.is_some() => Ownership::Unknown,
+            None => Ownership::Ours,
+        }
+    }
+}
+
+/// The configuration was checked before; a glob that does not parse matches nothing.
+fn globs(patterns: &[String]) -> GlobSet {
+    let mut set = GlobSetBuilder::new();
+    let build = |pattern: &String| GlobBuilder::new(pattern).literal_separator(true).build().ok();
+    for glob in patterns.iter().filter_map(build) {
+        set.add(glob);
+    }
+    set.build().unwrap_or_default()
+}

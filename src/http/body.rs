@@ -1,0 +1,73 @@
+//! How a body that cannot be taken in is answered.
+
+use actix_web::HttpRequest;
+use actix_web::http::StatusCode;
+use actix_web::http::header::HeaderName;
+
+use super::Problem;
+use crate::ingest::committer::SubmitError;
+use crate::ingest::decode::BodyError;
+use crate::ingest::native::Unreadable;
+
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
+        let (status, kind) = match error {
+            BodyError::TooLarge { .. } | BodyError::DecodedTooLarge { .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large")
+            }
+            BodyError::UnknownEncoding(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding"),
+            BodyError::Corrupt(_) => (StatusCode::BAD_REQUEST, "corrupt_body"),
+            BodyError::Interrupted(_) => (StatusCode::BAD_REQUEST, "interrupted_body"),
+            BodyError::NotUtf8 { .. } => (StatusCode::BAD_REQUEST, "not_utf8"),
+        };
+        Self::new(status, kind, error.to_string())
+    }
+}
+
+impl From<Unreadable> for Problem {
+    fn from(error: Unreadable) -> Self {
+        match error {
+            Unreadable::TooMany { .. } => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many_events", error.to_string())
+            }
+            _ => Self::bad_request("unreadable_body", error.to_string()),
+        }
+    }
+}
+
+/// Nothing was kept either way, so the same request may be sent again.
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Overloaded => {
+                let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", error.to_string());
+                problem.retry_after_seconds = Some(1);
+                problem
+            }
+            SubmitError::Store(reason) => {
+                tracing::error!(%reason, "events could not be committed");
+                Self::unavailable("the database did not commit; nothing was kept, send the request again")
+            }
+        }
+    }
+}
+
+/// The only value of a header, at most `limit` bytes of visible ASCII; `None` where it is absent.
+///
+/// # Errors
+/// 400 problem: the header is there more than once, empty, too long, or not ASCII.
+pub fn single_header(request: &HttpRequest, name: &HeaderName, limit: usize) -> Result<Option<String>, Problem> {
+    let mut values = request.headers().get_all(name);
+    let Some(value) = values.next() else { return Ok(None) };
+    let bad =
+        |reason: &str| Problem::bad_request("bad_header", format!("the header {name} {reason}")).at(name.as_str());
+    if values.next().is_some() {
+        return Err(bad("is given more than once"));
+    }
+    match value.to_str() {
+        Err(_) => Err(bad("has characters other than visible ASCII")),
+        Ok("") => Err(bad("is empty")),
+        Ok(text) if text.len() > limit => Err(bad(&format!("is longer than {limit} bytes"))),
+        Ok(text) => Ok(Some(text.to_owned())),
+    }
+}

@@ -1,0 +1,107 @@
+//! Whether this process serves: the office it holds, or why it holds none.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, ResponseError, web};
+use arc_swap::ArcSwap;
+
+use super::auth::Door;
+use super::{Problem, routes};
+use crate::app::App;
+
+/// Opened when this process may act, closed when it may not.
+pub struct Gate(ArcSwap<Stage>);
+
+/// Closed: nothing but health is answered.
+pub enum Stage {
+    Closed(Closed),
+    Open(Office),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closed {
+    Starting,
+    /// The database does not answer, with what it said last.
+    Database(String),
+    /// Another process holds the lease.
+    Standby,
+    Stopping,
+}
+
+/// What a process has that may act: its parts, its door, the number of its lease.
+pub struct Office {
+    pub app: web::Data<App>,
+    pub door: Door,
+    pub fencing: i64,
+}
+
+impl Closed {
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Starting => "DevPulse is starting",
+            Self::Database(_) => "the database does not answer",
+            Self::Standby => "another process holds the lease",
+            Self::Stopping => "DevPulse is stopping",
+        }
+    }
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(ArcSwap::from_pointee(Stage::Closed(Closed::Starting)))
+    }
+}
+
+impl Gate {
+    pub fn open(&self, office: Office) {
+        self.0.store(Arc::new(Stage::Open(office)));
+    }
+
+    pub fn close(&self, why: Closed) {
+        self.0.store(Arc::new(Stage::Closed(why)));
+    }
+
+    pub fn stage(&self) -> Arc<Stage> {
+        self.0.load_full()
+    }
+}
+
+/// Middleware: hands the request the parts of this process and its caller, or answers for it.
+pub async fn enter(request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
+    if routes::is_health(request.path()) {
+        return next.call(request).await;
+    }
+    match admit(request).await {
+        Ok(request) => next.call(request).await,
+        Err((request, problem)) => Ok(request.into_response(problem.error_response())),
+    }
+}
+
+type Refused = (ServiceRequest, Problem);
+
+async fn admit(mut request: ServiceRequest) -> Result<ServiceRequest, Refused> {
+    let Some(gate) = request.app_data::<web::Data<Gate>>().cloned() else {
+        return Err((request, Problem::unavailable("DevPulse is not assembled")));
+    };
+    let stage = gate.stage();
+    let office = match &*stage {
+        Stage::Open(office) => office,
+        Stage::Closed(why) => return Err((request, Problem::unavailable(why.reason()))),
+    };
+    let public = routes::is_public(request.path(), &office.app.config.load());
+    if !public {
+        match office.door.admit(request.request()).await {
+            Ok(caller) => drop(request.extensions_mut().insert(caller)),
+            Err(problem) => return Err((request, problem)),
+        }
+    }
+    let mut parts = Extensions::new();
+    parts.insert(office.app.clone());
+    parts.insert(web::Data::from(Arc::clone(&office.app.dora)));
+    request.add_data_container(Rc::new(parts));
+    Ok(request)
+}

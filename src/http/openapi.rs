@@ -1,0 +1,83 @@
+//! The API's description, OpenAPI 3.1: gathered from the handlers, completed here.
+
+use std::collections::HashMap;
+
+use actix_web::{HttpResponse, get, web};
+use utoipa::OpenApi as _;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Content, OpenApi, Ref, ResponseBuilder};
+
+use super::Problem;
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "DevPulse",
+        description = "Events in; DORA metrics, error budgets, alerts and rollbacks out.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(Problem)),
+    security(("key" = [])),
+)]
+struct Base;
+
+/// The finished description.
+pub struct Spec {
+    json: String,
+    /// Path template → the methods it has, as `Allow` wants them.
+    pub methods: HashMap<String, String>,
+}
+
+/// What handlers are added to.
+pub fn base() -> OpenApi {
+    Base::openapi()
+}
+
+/// Adds what every operation has: the key it needs and the problem it may answer.
+pub fn finish(mut api: OpenApi) -> Spec {
+    let scheme = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("`dp_<id>_<secret>`, made by `devpulse keys create`"));
+    let components = api.components.get_or_insert_default();
+    components.security_schemes.insert("key".to_owned(), SecurityScheme::Http(scheme.build()).into());
+    let mut methods = HashMap::new();
+    for (path, item) in &mut api.paths.paths {
+        let found: Vec<&str> = operations(item)
+            .into_iter()
+            .map(|(method, operation)| {
+                add_problem(operation);
+                method
+            })
+            .collect();
+        methods.insert(path.clone(), found.join(", "));
+    }
+    // A description that cannot be written would be a fault of the build; a test reads it back.
+    Spec { json: api.to_json().unwrap_or_default(), methods }
+}
+
+fn operations(item: &mut PathItem) -> Vec<(&'static str, &mut Operation)> {
+    let all = [
+        ("GET", &mut item.get),
+        ("POST", &mut item.post),
+        ("PUT", &mut item.put),
+        ("PATCH", &mut item.patch),
+        ("DELETE", &mut item.delete),
+    ];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?))).collect()
+}
+
+fn add_problem(operation: &mut Operation) {
+    let content = Content::new(Some(Ref::from_schema_name("Problem")));
+    let problem = ResponseBuilder::new()
+        .description("What is wrong, where, and how to fix it (RFC 9457).")
+        .content("application/problem+json", content);
+    operation.responses.responses.entry("default".to_owned()).or_insert_with(|| problem.build().into());
+}
+
+/// This description.
+#[utoipa::path(tag = "operations", responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json")))]
+#[get("/api/openapi.json")]
+pub async fn describe(spec: web::Data<Spec>) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(spec.json.clone())
+}

@@ -1,0 +1,31 @@
+//! Every route on one screen, and which of them need no key.
+
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::{
+    alerts, changes, deployments, dora, events, health, incidents, metrics, openapi, quarantine, rollbacks, services,
+    slos, stream, webhooks,
+};
+use crate::config::Config;
+
+/// The whole surface.
+pub fn configure(routes: &mut ServiceConfig) {
+    routes.service(health::healthy).service(health::ready);
+    routes.service(metrics::scrape).service(openapi::describe);
+    routes.service(stream::listen);
+    routes.configure(events::configure).configure(webhooks::configure);
+    routes.configure(dora::configure).configure(services::configure);
+    routes.configure(deployments::configure).configure(changes::configure).configure(incidents::configure);
+    routes.configure(slos::configure).configure(alerts::configure);
+    routes.configure(rollbacks::configure).configure(quarantine::configure);
+}
+
+/// Answered by every process, whatever its state.
+pub fn is_health(path: &str) -> bool {
+    matches!(path, "/-/healthy" | "/-/ready")
+}
+
+/// Needs no key: webhooks carry signatures of their own.
+pub fn is_public(path: &str, config: &Config) -> bool {
+    path.starts_with("/api/v1/webhooks/") || (path == "/metrics" && config.server.metrics_public)
+}

@@ -1,0 +1,225 @@
+//! Which services, environments and time a question about delivery is about.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Weekday;
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Problem;
+use super::params::{invalid, one_of, suggestion, time, window};
+use crate::app::App;
+use crate::config::Config;
+use crate::config::model::Team;
+use crate::dora::calendar::{Calendar, Window};
+use crate::dora::count::{LeadFrom, Question};
+use crate::dora::select::{Arrival, Selected};
+use crate::dora::stats::Center;
+use crate::store::derived::{DoraCache, Reading, Wanted};
+use crate::store::history;
+use crate::time::Timestamp;
+
+const DEFAULT_WINDOW: Duration = Duration::from_secs(30 * 86_400);
+
+#[derive(Debug, Clone, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct DoraParams {
+    /// One service; all without it.
+    pub service: Option<String>,
+    /// The services of one team, in its time zone.
+    pub team: Option<String>,
+    /// One environment; those of tier production without it.
+    pub environment: Option<String>,
+    /// RFC 3339; the window is half open.
+    #[param(value_type = Option<Timestamp>)]
+    pub from: Option<String>,
+    #[param(value_type = Option<Timestamp>)]
+    pub to: Option<String>,
+    /// The length of the window up to `to`, else up to now: `30d` without it.
+    #[param(example = "30d")]
+    pub window: Option<String>,
+    /// IANA name; the team's without it, else UTC.
+    pub time_zone: Option<String>,
+    /// A number from 0 to 100, or `mean`; 50 without it.
+    pub percentile: Option<String>,
+    #[param(value_type = Option<LeadFrom>)]
+    pub lead_time_from: Option<String>,
+    /// `true` leaves rollbacks out of the change fail rate.
+    #[param(value_type = Option<bool>)]
+    pub exclude_rollbacks: Option<String>,
+    /// Where a change counts that reached several of the environments: at its `first` or `last`.
+    #[param(value_type = Option<Arrival>)]
+    pub arrival: Option<String>,
+}
+
+/// What was asked about, as it was understood.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Selection {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
+    /// Where there is only one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    pub environments: BTreeSet<String>,
+}
+
+/// A checked question with the rows it is about.
+pub struct Asked {
+    pub config: Arc<Config>,
+    pub question: Question,
+    pub selection: Selection,
+    arrival: Arrival,
+    reading: Reading,
+}
+
+impl Asked {
+    /// # Errors
+    /// 400 for what cannot be understood, 404 for services, teams and environments nobody knows.
+    pub async fn read(app: &App, cache: &DoraCache, params: &DoraParams) -> Result<Self, Problem> {
+        let config = app.config.load_full();
+        let team = team_of(&config, params)?;
+        let question = question(params, team, app.clock.now())?;
+        let arrival = one_of("arrival", params.arrival.as_deref(), "first, last")?.unwrap_or_default();
+        let wanted = match (&params.service, &params.team) {
+            (Some(service), _) => Wanted::These(BTreeSet::from([service.clone()])),
+            (None, Some(team)) => Wanted::These(services_of(&config, team)),
+            (None, None) => Wanted::All,
+        };
+        let reading = cache.read(&app.store, &config, &wanted).await?;
+        if let Some(service) = &params.service {
+            known_service(app, &config, &reading, service).await?;
+        }
+        let environments = environments(&config, &reading, params.environment.as_deref())?;
+        let selection = Selection {
+            service: params.service.clone(),
+            team: params.team.clone(),
+            environment: environments.first().filter(|_| environments.len() == 1).cloned(),
+            environments,
+        };
+        Ok(Self { config, question, selection, arrival, reading })
+    }
+
+    pub fn rows(&self) -> Selected<'_> {
+        let services = self.reading.services.iter().map(AsRef::as_ref);
+        let wanted = |environment: &str| self.selection.environments.contains(environment);
+        Selected::new(services, &self.reading.without_service, wanted, self.arrival)
+    }
+}
+
+/// The team whose time zone and week count: the one asked for, else that of the service.
+fn team_of<'a>(config: &'a Config, params: &DoraParams) -> Result<Option<&'a Team>, Problem> {
+    let owner = params.service.as_deref().and_then(|name| config.services.iter().find(|s| s.name == name));
+    let owner = owner.and_then(|service| service.team.as_deref());
+    let Some(name) = &params.team else {
+        return Ok(owner.and_then(|owner| config.teams.iter().find(|team| team.name == owner)));
+    };
+    let team = config.teams.iter().find(|team| team.name == *name);
+    let team = team.ok_or_else(|| not_known("team", name, config.teams.iter().map(|team| team.name.as_str())))?;
+    if let Some(service) = params.service.as_ref().filter(|_| owner != Some(name)) {
+        return Err(Problem::not_found(format!("the service `{service}` does not belong to the team `{name}`")));
+    }
+    Ok(Some(team))
+}
+
+pub fn services_of(config: &Config, team: &str) -> BTreeSet<String> {
+    let services = config.services.iter().filter(|service| service.team.as_deref() == Some(team));
+    services.map(|service| service.name.clone()).collect()
+}
+
+pub fn not_known<'a>(what: &'static str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Problem {
+    let hint = suggestion(name, known).unwrap_or_default();
+    Problem::not_found(format!("the {what} `{name}` is not known{hint}")).at(what)
+}
+
+/// # Errors
+/// 404 when neither the configuration nor any event names the service.
+pub async fn known_service(app: &App, config: &Config, reading: &Reading, name: &str) -> Result<(), Problem> {
+    let configured = config.services.iter().map(|service| service.name.as_str());
+    let deployed = reading.places.iter().map(|(service, _)| service.as_str());
+    if configured.clone().chain(deployed.clone()).any(|known| known == name) {
+        return Ok(());
+    }
+    let others = history::other_places(&mut app.store.read().await?).await?;
+    if others.iter().any(|(service, _)| service == name) {
+        return Ok(());
+    }
+    Err(not_known("service", name, configured.chain(deployed)))
+}
+
+/// The environments asked about, by their configured names.
+fn environments(config: &Config, reading: &Reading, named: Option<&str>) -> Result<BTreeSet<String>, Problem> {
+    let rules = &reading.rules;
+    let configured = config.environments.iter().map(|environment| environment.name.as_str());
+    let seen = reading.places.iter().map(|(_, raw)| rules.environment(raw).0);
+    let incidents = reading.services.iter().flat_map(|service| &service.incidents);
+    let incidents = incidents.chain(&reading.without_service).map(|incident| incident.environment.as_str());
+    let mut known: BTreeSet<&str> = configured.chain(seen).chain(incidents).collect();
+    known.insert(rules.default_environment());
+    let Some(named) = named else {
+        return Ok(known.into_iter().filter(|name| rules.is_production(name)).map(str::to_owned).collect());
+    };
+    let name = rules.environment(named).0;
+    if known.contains(name) {
+        return Ok(BTreeSet::from([name.to_owned()]));
+    }
+    Err(not_known("environment", named, known))
+}
+
+fn question(params: &DoraParams, team: Option<&Team>, now: Timestamp) -> Result<Question, Problem> {
+    let time_zone = match params.time_zone.as_deref() {
+        Some(name) => {
+            let what = "must be the IANA name of a time zone, such as Europe/Berlin";
+            name.parse::<Tz>().map_err(|_| invalid("time_zone", what))?
+        }
+        None => team.map_or(Tz::UTC, |team| team.time_zone),
+    };
+    let week_starts_on = team.map_or(Weekday::Mon, |team| team.week_starts_on);
+    let names = "authored, committed, merged, first_commit_of_pull_request";
+    let exclude_rollbacks = match params.exclude_rollbacks.as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(invalid("exclude_rollbacks", "must be true or false")),
+    };
+    Ok(Question {
+        window: asked_window(params, now)?,
+        now,
+        calendar: Calendar { time_zone, week_starts_on },
+        center: center(params.percentile.as_deref())?,
+        lead_from: one_of("lead_time_from", params.lead_time_from.as_deref(), names)?.unwrap_or_default(),
+        exclude_rollbacks,
+    })
+}
+
+fn asked_window(params: &DoraParams, now: Timestamp) -> Result<Window, Problem> {
+    let (from, to) = (time("from", params.from.as_deref())?, time("to", params.to.as_deref())?);
+    let end = to.unwrap_or(now);
+    let from = match (from, params.window.as_deref()) {
+        (Some(_), Some(_)) => return Err(invalid("window", "and `from` exclude each other")),
+        (Some(from), None) => from,
+        (None, Some(length)) => end.minus(window("window", length)?),
+        (None, None) => end.minus(DEFAULT_WINDOW),
+    };
+    if from >= end {
+        let what = if to.is_some() { "must lie before `to`" } else { "must lie in the past" };
+        return Err(invalid("from", what));
+    }
+    Ok(Window { from, to: end })
+}
+
+fn center(text: Option<&str>) -> Result<Center, Problem> {
+    match text {
+        None => Ok(Center::Percentile(50.0)),
+        Some("mean") => Ok(Center::Mean),
+        Some(text) => {
+            let number = text.parse::<f64>().ok().filter(|p| (0.0..=100.0).contains(p));
+            number
+                .map(Center::Percentile)
+                .ok_or_else(|| invalid("percentile", "must be a number from 0 to 100, or mean"))
+        }
+    }
+}

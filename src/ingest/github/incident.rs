@@ -1,0 +1,136 @@
+//! `issues`: an issue with one of `sources.github.incident_labels` is an incident.
+
+use std::collections::BTreeMap;
+
+use super::deployment::{text, url};
+use super::place::{Repo, repository};
+use super::shapes::{Issue, IssuePayload};
+use super::{Context, Reading};
+use crate::event::{DeliveryEvent, EntityKey, IncidentEvent, IncidentStatus};
+use crate::ingest::committer::Fact;
+use crate::ingest::fault::{Fault, NAME, TITLE};
+use crate::ingest::key::fact;
+use crate::ingest::wire::{Field, Text};
+use crate::time::Timestamp;
+
+/// What an action means for the incident: a status, when, and how it was resolved.
+struct Step {
+    status: IncidentStatus,
+    /// `None`: the time of receipt.
+    time: Option<Timestamp>,
+    resolution: Option<&'static str>,
+}
+
+pub fn issue(payload: IssuePayload<'_>, raw: &str, context: &Context<'_>) -> Result<Reading, Fault> {
+    let skipped = |reason: String| Ok(Reading::Skipped(reason));
+    let action = payload.action.needed("/action", NAME, "what happened to the issue?")?;
+    let issue = payload.issue.required("/issue", "GitHub describes the issue there")?;
+    let labels = names(&issue);
+    let label = match payload.label {
+        Field::Given(label) => text(label.name).into_owned(),
+        _ => String::new(),
+    };
+    let is_incident = |label: &String| context.github.incident_labels.contains(label);
+    let labelled = labels.iter().any(is_incident);
+    let concerned = match &*action {
+        "labeled" => is_incident(&label),
+        "unlabeled" => is_incident(&label) && !labelled,
+        _ => labelled,
+    };
+    if !concerned {
+        return skipped("no label of sources.github.incident_labels makes this issue an incident".to_owned());
+    }
+    let steps = steps(&action, &issue)?;
+    if steps.is_empty() {
+        return skipped(format!("{action} changes nothing about the incident"));
+    }
+    let repo = Repo::of(repository(payload.repository)?.full_name, context)?;
+    let facts = steps.into_iter().map(|step| incident(step, &issue, &labels, &repo, raw, context));
+    Ok(Reading::Facts(facts.collect::<Result<_, _>>()?))
+}
+
+fn names(issue: &Issue<'_>) -> Vec<String> {
+    let Field::Given(labels) = &issue.labels else { return Vec::new() };
+    let given = labels.iter().filter_map(|label| match label {
+        Field::Given(label) => Some(text(label.name.clone()).into_owned()),
+        _ => None,
+    });
+    given.collect()
+}
+
+fn steps(action: &str, issue: &Issue<'_>) -> Result<Vec<Step>, Fault> {
+    let at = |name: &str, field: &Field<Text<'_>>| {
+        let time = field.clone().moment(format_args!("/issue/{name}"))?;
+        time.map(Some).ok_or_else(|| Fault::new(format_args!("/issue/{name}"), "is missing: when was that?"))
+    };
+    let step = |status, time| Step { status, time, resolution: None };
+    let resolved = |time, how| Step { status: IncidentStatus::Resolved, time, resolution: Some(how) };
+    Ok(match action {
+        "opened" => vec![step(IncidentStatus::Opened, at("created_at", &issue.created_at)?)],
+        // Labelled in hindsight: the whole story is known.
+        "labeled" if text(issue.state.clone()) == "closed" => vec![
+            step(IncidentStatus::Opened, at("created_at", &issue.created_at)?),
+            resolved(at("closed_at", &issue.closed_at)?, "closed"),
+        ],
+        "labeled" => vec![step(IncidentStatus::Opened, at("updated_at", &issue.updated_at)?)],
+        "reopened" => vec![step(IncidentStatus::Reopened, at("updated_at", &issue.updated_at)?)],
+        "closed" => vec![resolved(at("closed_at", &issue.closed_at)?, "closed")],
+        "unlabeled" => vec![resolved(at("updated_at", &issue.updated_at)?, "unlabeled")],
+        // GitHub does not say when.
+        "deleted" => vec![resolved(None, "deleted")],
+        "transferred" => vec![resolved(None, "transferred")],
+        _ => Vec::new(),
+    })
+}
+
+fn incident(
+    step: Step,
+    issue: &Issue<'_>,
+    labels: &[String],
+    repo: &Repo<'_>,
+    raw: &str,
+    context: &Context<'_>,
+) -> Result<Fact, Fault> {
+    let number = issue.number.clone().required("/issue/number", "which issue is it?")?;
+    let hints: Vec<&str> = labels.iter().map(String::as_str).collect();
+    let title = issue.title.clone().within("/issue/title", TITLE)?;
+    let attributes = step.resolution.map(|how| ("resolution".to_owned(), how.to_owned()));
+    let event = IncidentEvent {
+        key: EntityKey { source: repo.source(), id: number.to_string() },
+        time: Timestamp::default(),
+        service: Some(repo.service(&hints)),
+        environment: None,
+        status: step.status,
+        started_at: None,
+        severity: labels.iter().find_map(|label| severity(label)),
+        title: title.map(Text::into_owned),
+        url: url(std::slice::from_ref(&issue.html_url)),
+        deployments: Vec::new(),
+        attributes: attributes.into_iter().collect::<BTreeMap<_, _>>(),
+    };
+    fact(DeliveryEvent::Incident(event), step.time, context.received_at, raw)
+}
+
+/// Labels such as `severity: critical`, `severity/high`, `sev1`.
+fn severity(label: &str) -> Option<String> {
+    let lower = label.to_ascii_lowercase();
+    let value = match lower.strip_prefix("severity") {
+        Some(rest) => rest.trim_start_matches([':', '/', '-', '=', ' ']),
+        None if lower.starts_with("sev") => lower.as_str(),
+        None => return None,
+    };
+    NAME.check(value).is_ok().then(|| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn severities_are_read_off_labels() {
+        assert_eq!(severity("Severity: Critical").as_deref(), Some("critical"));
+        assert_eq!(severity("sev1").as_deref(), Some("sev1"));
+        assert_eq!(severity("severity"), None);
+        assert_eq!(severity("bug"), None);
+    }
+}

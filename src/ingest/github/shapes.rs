@@ -1,0 +1,134 @@
+//! The parts of GitHub's payloads that DevPulse reads; everything else is skipped.
+
+use crate::ingest::wire::{Field, Raw, Text, object};
+
+type List<T> = Vec<Field<T>>;
+
+object! {
+    pub struct Repository<'a> {
+        full_name: "full_name" Text<'a>,
+        default_branch: "default_branch" Text<'a>,
+        pushed_at: "pushed_at" u64,
+    }
+
+    /// `deployment` and `deployment_status`.
+    pub struct DeploymentPayload<'a> {
+        repository: "repository" Repository<'a>,
+        deployment: "deployment" Deployment<'a>,
+        status: "deployment_status" DeploymentStatus<'a>,
+        workflow: "workflow" Workflow<'a>,
+        run: "workflow_run" WorkflowRun<'a>,
+    }
+
+    pub struct Deployment<'a> {
+        id: "id" u64,
+        sha: "sha" Text<'a>,
+        git_ref: "ref" Text<'a>,
+        task: "task" Text<'a>,
+        payload: "payload" Raw<'a>,
+        environment: "environment" Text<'a>,
+        transient: "transient_environment" bool,
+        production: "production_environment" bool,
+        created_at: "created_at" Text<'a>,
+        url: "url" Text<'a>,
+    }
+
+    /// What the creator of a deployment may say in its `payload`.
+    pub struct Declared<'a> {
+        service: "service" Text<'a>,
+        version: "version" Text<'a>,
+        kind: "kind" Text<'a>,
+    }
+
+    pub struct DeploymentStatus<'a> {
+        state: "state" Text<'a>,
+        environment: "environment" Text<'a>,
+        created_at: "created_at" Text<'a>,
+        log_url: "log_url" Text<'a>,
+        target_url: "target_url" Text<'a>,
+    }
+
+    pub struct WorkflowPayload<'a> {
+        action: "action" Text<'a>,
+        repository: "repository" Repository<'a>,
+        workflow: "workflow" Workflow<'a>,
+        run: "workflow_run" WorkflowRun<'a>,
+    }
+
+    pub struct Workflow<'a> {
+        name: "name" Text<'a>,
+        path: "path" Text<'a>,
+    }
+
+    pub struct WorkflowRun<'a> {
+        id: "id" u64,
+        name: "name" Text<'a>,
+        path: "path" Text<'a>,
+        event: "event" Text<'a>,
+        head_sha: "head_sha" Text<'a>,
+        head_branch: "head_branch" Text<'a>,
+        conclusion: "conclusion" Text<'a>,
+        attempt: "run_attempt" u64,
+        created_at: "created_at" Text<'a>,
+        run_started_at: "run_started_at" Text<'a>,
+        updated_at: "updated_at" Text<'a>,
+        html_url: "html_url" Text<'a>,
+    }
+
+    pub struct PushPayload<'a> {
+        git_ref: "ref" Text<'a>,
+        deleted: "deleted" bool,
+        repository: "repository" Repository<'a>,
+        commits: "commits" List<Raw<'a>>,
+    }
+
+    pub struct Commit<'a> {
+        id: "id" Text<'a>,
+        message: "message" Text<'a>,
+        timestamp: "timestamp" Text<'a>,
+        added: "added" List<Text<'a>>,
+        removed: "removed" List<Text<'a>>,
+        modified: "modified" List<Text<'a>>,
+    }
+
+    pub struct PullRequestPayload<'a> {
+        action: "action" Text<'a>,
+        repository: "repository" Repository<'a>,
+        pull_request: "pull_request" PullRequest<'a>,
+    }
+
+    pub struct PullRequest<'a> {
+        number: "number" u64,
+        merged: "merged" bool,
+        merged_at: "merged_at" Text<'a>,
+        created_at: "created_at" Text<'a>,
+        merge_commit_sha: "merge_commit_sha" Text<'a>,
+        base: "base" Branch<'a>,
+    }
+
+    pub struct Branch<'a> {
+        git_ref: "ref" Text<'a>,
+    }
+
+    pub struct IssuePayload<'a> {
+        action: "action" Text<'a>,
+        repository: "repository" Repository<'a>,
+        issue: "issue" Issue<'a>,
+        label: "label" Label<'a>,
+    }
+
+    pub struct Issue<'a> {
+        number: "number" u64,
+        title: "title" Text<'a>,
+        state: "state" Text<'a>,
+        html_url: "html_url" Text<'a>,
+        created_at: "created_at" Text<'a>,
+        updated_at: "updated_at" Text<'a>,
+        closed_at: "closed_at" Text<'a>,
+        labels: "labels" List<Label<'a>>,
+    }
+
+    pub struct Label<'a> {
+        name: "name" Text<'a>,
+    }
+}

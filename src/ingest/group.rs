@@ -1,0 +1,119 @@
+//! What one commit group writes, inside one transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::committer::{CommitNotice, Committed, Fact, Key, RequestKey, Submission};
+use crate::event::TelemetryBatch;
+use crate::store::fact::{self, Entity, NewFact};
+use crate::store::journal::{self, Place};
+use crate::store::seen::{self, NewKey};
+use crate::store::{Conn, StoreError, projection};
+
+/// What the group comes to, if its transaction commits.
+#[derive(Debug)]
+pub(super) struct Written {
+    /// One for each submission, in order.
+    pub answers: Vec<Committed>,
+    pub notice: CommitNotice,
+    pub journalled: bool,
+}
+
+/// Writes the group; `place` is where its telemetry goes in the journal.
+///
+/// # Errors
+/// The database refuses: the transaction must be undone.
+pub(super) async fn write(conn: &mut Conn, group: &[Submission], place: &Place) -> Result<Written, StoreError> {
+    let verdicts = claim_requests(conn, group).await?;
+    let live: Vec<&Submission> = group
+        .iter()
+        .zip(&verdicts)
+        .filter(|(_, verdict)| verdict.is_none())
+        .map(|(submission, _)| submission)
+        .collect();
+    let keyed = claim_items(conn, &live).await?;
+    let facts = insert_facts(conn, &live).await?;
+    let notice = CommitNotice {
+        telemetry: sum(&live, &keyed),
+        facts: new_facts(&live, &facts).map(|fact| fact.event.clone()).collect(),
+        received_at: group.iter().map(|submission| submission.received_at).min(),
+    };
+    let touched: BTreeSet<Entity> = notice.facts.iter().map(Entity::of).collect();
+    projection::refold(conn, &touched).await?;
+    let journalled = !notice.telemetry.is_empty();
+    if journalled {
+        journal::append(conn, place, &notice.telemetry).await?;
+    }
+    let mut taken = facts.into_iter().zip(keyed).map(|(facts, keyed)| Committed::Taken { facts, keyed });
+    let answers =
+        verdicts.into_iter().map(|verdict| verdict.or_else(|| taken.next()).unwrap_or(Committed::Repeated)).collect();
+    Ok(Written { answers, notice, journalled })
+}
+
+/// Why a submission is not taken in; `None` for those that are.
+async fn claim_requests(conn: &mut Conn, group: &[Submission]) -> Result<Vec<Option<Committed>>, StoreError> {
+    let asked: Vec<(&RequestKey, NewKey)> = group
+        .iter()
+        .filter_map(|submission| submission.request.as_ref().map(|request| (request, submission)))
+        .map(|(request, submission)| {
+            let body_digest = Some(request.body_digest);
+            (request, NewKey { key: request.key, body_digest, seen_at: submission.received_at })
+        })
+        .collect();
+    let keys: Vec<NewKey> = asked.iter().map(|(_, new)| new.clone()).collect();
+    let claimed = seen::claim(conn, &keys).await?;
+    let known: Vec<Key> =
+        asked.iter().zip(&claimed).filter(|(_, new)| !**new).map(|((request, _), _)| request.key).collect();
+    let digests = seen::body_digests(conn, &known).await?;
+    let mut claimed = claimed.into_iter();
+    Ok(group
+        .iter()
+        .map(|submission| {
+            let request = submission.request.as_ref()?;
+            let new = claimed.next().unwrap_or(false);
+            (!new).then(|| repeated(request, &digests))
+        })
+        .collect())
+}
+
+fn repeated(request: &RequestKey, digests: &BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Committed {
+    let first = digests.get(request.key.as_slice()).and_then(Option::as_deref);
+    if first == Some(request.body_digest.as_slice()) { Committed::Repeated } else { Committed::KeyReused }
+}
+
+/// For each submission, which of its keyed items are new.
+async fn claim_items(conn: &mut Conn, live: &[&Submission]) -> Result<Vec<Vec<bool>>, StoreError> {
+    let keys: Vec<NewKey> = live
+        .iter()
+        .flat_map(|submission| submission.keyed.iter().map(|(key, _)| (*key, submission.received_at)))
+        .map(|(key, seen_at)| NewKey { key, body_digest: None, seen_at })
+        .collect();
+    let mut claimed = seen::claim(conn, &keys).await?.into_iter();
+    Ok(live.iter().map(|submission| claimed.by_ref().take(submission.keyed.len()).collect()).collect())
+}
+
+/// For each submission, which of its facts are new.
+async fn insert_facts(conn: &mut Conn, live: &[&Submission]) -> Result<Vec<Vec<bool>>, StoreError> {
+    let rows: Vec<NewFact> = live
+        .iter()
+        .flat_map(|submission| submission.facts.iter().map(|fact| (fact, submission.received_at)))
+        .map(|(fact, received_at)| NewFact::new(&fact.event, &fact.digest, &fact.raw, received_at))
+        .collect::<Result<_, _>>()?;
+    let mut inserted = fact::insert(conn, &rows).await?.into_iter();
+    Ok(live.iter().map(|submission| inserted.by_ref().take(submission.facts.len()).collect()).collect())
+}
+
+fn new_facts<'a>(live: &'a [&Submission], new: &'a [Vec<bool>]) -> impl Iterator<Item = &'a Fact> {
+    let of_each = live.iter().zip(new).flat_map(|(submission, new)| submission.facts.iter().zip(new));
+    of_each.filter(|(_, new)| **new).map(|(fact, _)| fact)
+}
+
+fn sum(live: &[&Submission], new: &[Vec<bool>]) -> TelemetryBatch {
+    let mut sum = TelemetryBatch::default();
+    for (submission, new) in live.iter().zip(new) {
+        sum.merge(&submission.telemetry);
+        for ((_, telemetry), _) in submission.keyed.iter().zip(new).filter(|(_, new)| **new) {
+            sum.merge(telemetry);
+        }
+    }
+    sum
+}

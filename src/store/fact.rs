@@ -1,0 +1,123 @@
+//! Delivery facts, one by one, never changed and never deleted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use super::conn::{MAX_BINDS, batch, on_conn};
+use super::lock::Lock;
+use super::schema::fact;
+use super::{Conn, StoreError, storable};
+use crate::event::DeliveryEvent;
+use crate::time::Timestamp;
+
+/// What a fact is about. Changes are the same change whichever source tells of them, so they go
+/// by (repository, sha).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entity {
+    pub kind: &'static str,
+    pub source: String,
+    pub id: String,
+}
+
+impl Entity {
+    pub fn of(event: &DeliveryEvent) -> Self {
+        let (source, id) = match event {
+            DeliveryEvent::Deployment(event) => (&event.key.source, &event.key.id),
+            DeliveryEvent::Incident(event) => (&event.key.source, &event.key.id),
+            DeliveryEvent::Change(event) => (&event.repository, &event.sha),
+        };
+        Self { kind: event.kind(), source: storable(source), id: storable(id) }
+    }
+}
+
+#[derive(Debug, Clone, Insertable)]
+#[diesel(table_name = fact, treat_none_as_default_value = false)]
+pub struct NewFact {
+    digest: Vec<u8>,
+    kind: &'static str,
+    entity_source: String,
+    entity_id: String,
+    event_time: i64,
+    received_at: i64,
+    event: String,
+    raw: Vec<u8>,
+}
+
+const COLUMNS: usize = 8;
+
+impl NewFact {
+    /// # Errors
+    /// The event does not become JSON.
+    pub fn new(
+        event: &DeliveryEvent,
+        digest: &[u8; 32],
+        raw: &[u8],
+        received_at: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let entity = Entity::of(event);
+        Ok(Self {
+            digest: digest.to_vec(),
+            kind: entity.kind,
+            entity_source: entity.source,
+            entity_id: entity.id,
+            event_time: event.time().micros(),
+            received_at: received_at.micros(),
+            event: serde_json::to_string(event).map_err(|source| StoreError::encode("event", source))?,
+            raw: raw.to_vec(),
+        })
+    }
+}
+
+/// Adds the facts whose digest is not yet there; answers for each whether it was new. Of equal
+/// facts the first is new. Holds the right to fold until the transaction ends.
+///
+/// # Errors
+/// The database refuses.
+pub async fn insert(conn: &mut Conn, facts: &[NewFact]) -> QueryResult<Vec<bool>> {
+    if facts.is_empty() {
+        return Ok(Vec::new());
+    }
+    Lock::Facts.take(conn).await?;
+    let mut inserted = BTreeSet::new();
+    for rows in facts.chunks(MAX_BINDS / COLUMNS) {
+        let digests: Vec<Vec<u8>> = batch!(conn, get_results, rows => diesel::insert_into(fact::table)
+            .values(rows)
+            .on_conflict_do_nothing()
+            .returning(fact::digest))?;
+        inserted.extend(digests);
+    }
+    Ok(facts.iter().map(|fact| inserted.remove(&fact.digest)).collect())
+}
+
+/// All facts of each of the entities.
+///
+/// # Errors
+/// The database does not answer, or a stored event cannot be read.
+pub async fn load(
+    conn: &mut Conn,
+    entities: &BTreeSet<Entity>,
+) -> Result<BTreeMap<Entity, Vec<DeliveryEvent>>, StoreError> {
+    let mut found: BTreeMap<Entity, Vec<DeliveryEvent>> = BTreeMap::new();
+    let sorted: Vec<&Entity> = entities.iter().collect();
+    for same_source in sorted.chunk_by(|a, b| (a.kind, &a.source) == (b.kind, &b.source)) {
+        for some in same_source.chunks(MAX_BINDS / 4) {
+            let Some(first) = some.first() else { continue };
+            let ids: Vec<&str> = some.iter().map(|entity| entity.id.as_str()).collect();
+            let rows: Vec<(String, String)> = on_conn!(conn, |c| fact::table
+                .filter(fact::kind.eq(first.kind))
+                .filter(fact::entity_source.eq(&first.source))
+                .filter(fact::entity_id.eq_any(ids))
+                .select((fact::entity_id, fact::event))
+                .load(c)
+                .await)?;
+            for (id, event) in rows {
+                let event = serde_json::from_str(&event).map_err(|source| StoreError::decode("fact", source))?;
+                let entity = Entity { kind: first.kind, source: first.source.clone(), id };
+                found.entry(entity).or_default().push(event);
+            }
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,316 @@
+//! Reads of deployments, changes and incidents: all of a service, or a page of a list.
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::conn::on_conn;
+use super::schema::{change, deployment, incident, series};
+use super::{Conn, StoreError, storable};
+use crate::event::{Change, Deployment, DeploymentRef, EntityKey, Incident};
+use crate::time::Timestamp;
+
+/// Names per statement, well below the limit of bind parameters.
+const CHUNK: usize = 1_000;
+
+fn decode<T: DeserializeOwned>(what: &'static str, state: &str) -> Result<T, StoreError> {
+    serde_json::from_str(state).map_err(|error| StoreError::Decode { what, source: Box::new(error) })
+}
+
+fn decode_all<T: DeserializeOwned>(what: &'static str, states: &[String]) -> Result<Vec<T>, StoreError> {
+    states.iter().map(|state| decode(what, state)).collect()
+}
+
+/// Every deployment of a service.
+pub async fn deployments_of(conn: &mut Conn, service: &str) -> Result<Vec<Deployment>, StoreError> {
+    let query = || deployment::table.filter(deployment::service.eq(service)).select(deployment::state);
+    let states = on_conn!(conn, |c| query().load::<String>(c).await)?;
+    decode_all("deployment", &states)
+}
+
+/// Every change of the repositories, and those with one of the hashes, whatever their repository.
+pub async fn changes_of(conn: &mut Conn, repositories: &[&str], shas: &[&str]) -> Result<Vec<Change>, StoreError> {
+    let mut states = Vec::new();
+    for names in repositories.chunks(CHUNK) {
+        let query = || change::table.filter(change::repository.eq_any(names)).select(change::state);
+        states.extend(on_conn!(conn, |c| query().load::<String>(c).await)?);
+    }
+    for names in shas.chunks(CHUNK) {
+        let query = || change::table.filter(change::sha.eq_any(names)).select(change::state);
+        states.extend(on_conn!(conn, |c| query().load::<String>(c).await)?);
+    }
+    let mut changes: Vec<Change> = decode_all("change", &states)?;
+    changes.sort_by(|a, b| (&a.repository, &a.sha).cmp(&(&b.repository, &b.sha)));
+    changes.dedup_by(|a, b| a.repository == b.repository && a.sha == b.sha);
+    Ok(changes)
+}
+
+pub async fn incidents(conn: &mut Conn) -> Result<Vec<Incident>, StoreError> {
+    let states = on_conn!(conn, |c| incident::table.select(incident::state).load::<String>(c).await)?;
+    decode_all("incident", &states)
+}
+
+pub async fn deployment_by_key(conn: &mut Conn, key: &EntityKey) -> Result<Option<Deployment>, StoreError> {
+    let key = (storable(&key.source), storable(&key.id));
+    let query = || deployment::table.find((&key.0, &key.1)).select(deployment::state);
+    let state = on_conn!(conn, |c| query().get_result::<String>(c).await.optional())?;
+    state.map(|state| decode("deployment", &state)).transpose()
+}
+
+pub async fn incident_by_key(conn: &mut Conn, key: &EntityKey) -> Result<Option<Incident>, StoreError> {
+    let key = (storable(&key.source), storable(&key.id));
+    let query = || incident::table.find((&key.0, &key.1)).select(incident::state);
+    let state = on_conn!(conn, |c| query().get_result::<String>(c).await.optional())?;
+    state.map(|state| decode("incident", &state)).transpose()
+}
+
+pub async fn change_by_name(conn: &mut Conn, repository: &str, sha: &str) -> Result<Option<Change>, StoreError> {
+    let key = (storable(repository), storable(sha));
+    let query = || change::table.find((&key.0, &key.1)).select(change::state);
+    let state = on_conn!(conn, |c| query().get_result::<String>(c).await.optional())?;
+    state.map(|state| decode("change", &state)).transpose()
+}
+
+/// Whether a deployment is known that an incident (of `service`) names.
+pub async fn knows_deployment(
+    conn: &mut Conn,
+    service: Option<&str>,
+    named: &DeploymentRef,
+) -> Result<bool, StoreError> {
+    let found: Option<String> = on_conn!(conn, |c| {
+        let mut query = deployment::table.select(deployment::id).limit(1).into_boxed();
+        match (&named.id, &named.source) {
+            (Some(id), Some(source)) => query = query.filter(deployment::source.eq(source).and(deployment::id.eq(id))),
+            (Some(id), None) => query = query.filter(deployment::id.eq(id)),
+            (None, _) => {
+                if let Some(service) = service {
+                    query = query.filter(deployment::service.eq(service));
+                }
+                if let Some(version) = &named.version {
+                    query = query.filter(deployment::version.eq(version));
+                }
+                if let Some(commit) = &named.commit {
+                    query = query.filter(deployment::commit_sha.like(format!("{commit}%")));
+                }
+            }
+        }
+        query.get_result(c).await.optional()
+    })?;
+    Ok(found.is_some())
+}
+
+/// The environments of a service's deployments, as sources name them.
+pub async fn environments_of(conn: &mut Conn, service: &str) -> Result<Vec<String>, StoreError> {
+    let query = || deployment::table.filter(deployment::service.eq(service)).select(deployment::environment).distinct();
+    Ok(on_conn!(conn, |c| query().load(c).await)?)
+}
+
+/// Whether any change of the repository, or one with this hash, is known.
+pub async fn knows_changes(conn: &mut Conn, repository: Option<&str>, sha: Option<&str>) -> Result<bool, StoreError> {
+    let in_repository = || {
+        diesel::select(diesel::dsl::exists(change::table.filter(change::repository.eq(repository.unwrap_or_default()))))
+    };
+    let with_hash =
+        || diesel::select(diesel::dsl::exists(change::table.filter(change::sha.eq(sha.unwrap_or_default()))));
+    Ok(match (repository, sha) {
+        (Some(_), _) => on_conn!(conn, |c| in_repository().get_result::<bool>(c).await)?,
+        (None, Some(_)) => on_conn!(conn, |c| with_hash().get_result::<bool>(c).await)?,
+        (None, None) => false,
+    })
+}
+
+/// When the newest deployment succeeded that a service has in one of its environments (as sources
+/// name them), at or before `until`.
+pub async fn newest_success(
+    conn: &mut Conn,
+    service: &str,
+    environments: &[String],
+    until: Timestamp,
+) -> Result<Option<Deployment>, StoreError> {
+    let query = || {
+        deployment::table
+            .filter(deployment::service.eq(service))
+            .filter(deployment::environment.eq_any(environments))
+            .filter(deployment::outcome.eq("succeeded"))
+            .filter(deployment::finished_at.le(until.micros()))
+            .order((deployment::finished_at.desc(), deployment::source.desc(), deployment::id.desc()))
+            .select(deployment::state)
+            .limit(1)
+    };
+    let state = on_conn!(conn, |c| query().get_result::<String>(c).await.optional())?;
+    state.map(|state| decode("deployment", &state)).transpose()
+}
+
+/// Every (service, environment) that has a deployment.
+pub async fn deployment_places(conn: &mut Conn) -> Result<Vec<(String, String)>, StoreError> {
+    let query = || deployment::table.select((deployment::service, deployment::environment)).distinct();
+    Ok(on_conn!(conn, |c| query().load(c).await)?)
+}
+
+/// Every (service, environment) that incidents or telemetry name; an environment may be missing.
+pub async fn other_places(conn: &mut Conn) -> Result<Vec<(String, Option<String>)>, StoreError> {
+    let incidents = || {
+        let named = incident::table.filter(incident::service.is_not_null());
+        named.select((incident::service.assume_not_null(), incident::environment)).distinct()
+    };
+    let telemetry = || series::table.select((series::service, series::environment.nullable())).distinct();
+    let mut places: Vec<(String, Option<String>)> = on_conn!(conn, |c| incidents().load(c).await)?;
+    places.extend(on_conn!(conn, |c| telemetry().load::<(String, Option<String>)>(c).await)?);
+    Ok(places)
+}
+
+/// A row's place in a list, newest first: it stays where it is when others are added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageKey {
+    pub at: i64,
+    /// Source and id, or repository and hash.
+    pub name: (String, String),
+}
+
+/// A page of a list.
+#[derive(Debug)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// The last item's key, where more follow.
+    pub next: Option<PageKey>,
+}
+
+/// What a list is narrowed to; `None` is everything.
+#[derive(Debug, Clone, Default)]
+pub struct ListFilter {
+    pub service: Option<String>,
+    /// As sources name them.
+    pub environments: Option<Vec<String>>,
+    pub from: Option<Timestamp>,
+    pub to: Option<Timestamp>,
+    pub after: Option<PageKey>,
+    pub limit: usize,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct DeploymentFilter {
+    pub list: ListFilter,
+    pub outcome: Option<String>,
+    pub kind: Option<String>,
+    pub version: Option<String>,
+    pub commit: Option<String>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct ChangeFilter {
+    pub list: ListFilter,
+    pub repository: Option<String>,
+    pub sha: Option<String>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct IncidentFilter {
+    pub list: ListFilter,
+    pub status: Option<String>,
+}
+
+type Listed = (i64, String, String, String);
+
+fn page_of<T: DeserializeOwned>(
+    what: &'static str,
+    mut rows: Vec<Listed>,
+    limit: usize,
+) -> Result<Page<T>, StoreError> {
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let last = rows.last().filter(|_| more);
+    let next = last.map(|(at, a, b, _)| PageKey { at: *at, name: (a.clone(), b.clone()) });
+    let items = rows.iter().map(|(.., state)| decode(what, state)).collect::<Result<_, _>>()?;
+    Ok(Page { items, next })
+}
+
+/// Adds to a boxed query what all lists have in common: times, the page, the order.
+macro_rules! paged {
+    ($query:ident, $list:expr, $at:expr, $first:expr, $second:expr) => {{
+        if let Some(from) = $list.from {
+            $query = $query.filter($at.ge(from.micros()));
+        }
+        if let Some(to) = $list.to {
+            $query = $query.filter($at.lt(to.micros()));
+        }
+        if let Some(PageKey { at, name: (first, second) }) = &$list.after {
+            let same_first = $first.eq(first).and($second.lt(second));
+            $query = $query.filter($at.lt(*at).or($at.eq(*at).and($first.lt(first).or(same_first))));
+        }
+        let one_more = i64::try_from($list.limit.saturating_add(1)).unwrap_or(i64::MAX);
+        $query.order(($at.desc(), $first.desc(), $second.desc())).limit(one_more)
+    }};
+}
+
+/// Deployments, newest first.
+pub async fn list_deployments(conn: &mut Conn, filter: &DeploymentFilter) -> Result<Page<Deployment>, StoreError> {
+    let list = &filter.list;
+    let rows = on_conn!(conn, |c| {
+        let columns = (deployment::sort_at, deployment::source, deployment::id, deployment::state);
+        let mut query = deployment::table.select(columns).into_boxed();
+        if let Some(service) = &list.service {
+            query = query.filter(deployment::service.eq(service));
+        }
+        if let Some(environments) = &list.environments {
+            query = query.filter(deployment::environment.eq_any(environments));
+        }
+        if let Some(outcome) = &filter.outcome {
+            query = query.filter(deployment::outcome.eq(outcome));
+        }
+        if let Some(kind) = &filter.kind {
+            query = query.filter(deployment::kind.eq(kind));
+        }
+        if let Some(version) = &filter.version {
+            query = query.filter(deployment::version.eq(version));
+        }
+        if let Some(commit) = &filter.commit {
+            query = query.filter(deployment::commit_sha.eq(commit));
+        }
+        let query = paged!(query, list, deployment::sort_at, deployment::source, deployment::id);
+        query.load::<Listed>(c).await
+    })?;
+    page_of("deployment", rows, list.limit)
+}
+
+/// Changes, newest first.
+pub async fn list_changes(conn: &mut Conn, filter: &ChangeFilter) -> Result<Page<Change>, StoreError> {
+    let list = &filter.list;
+    let rows = on_conn!(conn, |c| {
+        let columns = (change::sort_at, change::repository, change::sha, change::state);
+        let mut query = change::table.select(columns).into_boxed();
+        if let Some(service) = &list.service {
+            query = query.filter(change::service.eq(service));
+        }
+        if let Some(repository) = &filter.repository {
+            query = query.filter(change::repository.eq(repository));
+        }
+        if let Some(sha) = &filter.sha {
+            query = query.filter(change::sha.eq(sha));
+        }
+        let query = paged!(query, list, change::sort_at, change::repository, change::sha);
+        query.load::<Listed>(c).await
+    })?;
+    page_of("change", rows, list.limit)
+}
+
+/// Incidents, newest first by their start.
+pub async fn list_incidents(conn: &mut Conn, filter: &IncidentFilter) -> Result<Page<Incident>, StoreError> {
+    let list = &filter.list;
+    let rows = on_conn!(conn, |c| {
+        let columns = (incident::started_at, incident::source, incident::id, incident::state);
+        let mut query = incident::table.select(columns).into_boxed();
+        if let Some(service) = &list.service {
+            query = query.filter(incident::service.eq(service));
+        }
+        if let Some(environments) = &list.environments {
+            query = query.filter(incident::environment.eq_any(environments));
+        }
+        if let Some(status) = &filter.status {
+            query = query.filter(incident::status.eq(status));
+        }
+        let query = paged!(query, list, incident::started_at, incident::source, incident::id);
+        query.load::<Listed>(c).await
+    })?;
+    page_of("incident", rows, list.limit)
+}

@@ -1,0 +1,216 @@
+//! The stored folds of facts: one row per deployment, change and incident.
+
+use std::collections::BTreeSet;
+
+use diesel::prelude::*;
+use diesel::upsert::excluded;
+use serde::Serialize;
+
+use super::conn::{MAX_BINDS, batch};
+use super::fact::{self, Entity};
+use super::schema::{change, deployment, incident};
+use super::{Conn, StoreError, storable};
+use crate::event::{ChangeEvent, DeliveryEvent, DeploymentEvent, IncidentEvent, state};
+use crate::time::Timestamp;
+
+#[derive(Debug, Clone, Insertable)]
+#[diesel(table_name = deployment, treat_none_as_default_value = false)]
+struct DeploymentRow {
+    source: String,
+    id: String,
+    service: String,
+    environment: String,
+    version: Option<String>,
+    commit_sha: Option<String>,
+    outcome: String,
+    kind: Option<String>,
+    started_at: Option<i64>,
+    finished_at: Option<i64>,
+    sort_at: i64,
+    state: String,
+}
+
+#[derive(Debug, Clone, Insertable)]
+#[diesel(table_name = change, treat_none_as_default_value = false)]
+struct ChangeRow {
+    repository: String,
+    sha: String,
+    service: Option<String>,
+    authored_at: Option<i64>,
+    merged_at: Option<i64>,
+    sort_at: i64,
+    state: String,
+}
+
+#[derive(Debug, Clone, Insertable)]
+#[diesel(table_name = incident, treat_none_as_default_value = false)]
+struct IncidentRow {
+    source: String,
+    id: String,
+    service: Option<String>,
+    environment: Option<String>,
+    status: String,
+    started_at: i64,
+    resolved_at: Option<i64>,
+    state: String,
+}
+
+/// Folds all facts of each entity anew and stores the result; called in the transaction that
+/// added a fact to each.
+///
+/// # Errors
+/// The database refuses, or a stored fact cannot be read.
+pub async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<(), StoreError> {
+    let (mut deployments, mut changes, mut incidents) = (Vec::new(), Vec::new(), Vec::new());
+    for (entity, facts) in fact::load(conn, entities).await? {
+        let mut facts_of = Facts::default();
+        for fact in facts {
+            facts_of.add(fact);
+        }
+        deployments.extend(deployment_row(&entity, &facts_of.deployments)?);
+        changes.extend(change_row(&entity, &facts_of.changes)?);
+        incidents.extend(incident_row(&entity, &facts_of.incidents)?);
+    }
+    upsert_deployments(conn, &deployments).await?;
+    upsert_changes(conn, &changes).await?;
+    upsert_incidents(conn, &incidents).await?;
+    Ok(())
+}
+
+/// The facts of one entity; only one of the three is ever filled.
+#[derive(Default)]
+struct Facts {
+    deployments: Vec<DeploymentEvent>,
+    changes: Vec<ChangeEvent>,
+    incidents: Vec<IncidentEvent>,
+}
+
+impl Facts {
+    fn add(&mut self, fact: DeliveryEvent) {
+        match fact {
+            DeliveryEvent::Deployment(event) => self.deployments.push(event),
+            DeliveryEvent::Change(event) => self.changes.push(event),
+            DeliveryEvent::Incident(event) => self.incidents.push(event),
+        }
+    }
+}
+
+fn deployment_row(entity: &Entity, facts: &[DeploymentEvent]) -> Result<Option<DeploymentRow>, StoreError> {
+    let (Some(folded), Some(first)) = (state::fold_deployment(facts), facts.iter().map(|fact| fact.time).min()) else {
+        return Ok(None);
+    };
+    Ok(Some(DeploymentRow {
+        source: entity.source.clone(),
+        id: entity.id.clone(),
+        service: storable(&folded.service),
+        environment: storable(&folded.environment),
+        version: folded.version.as_deref().map(storable),
+        commit_sha: folded.commit.as_deref().map(storable),
+        outcome: name(&folded.outcome)?,
+        kind: folded.kind.as_ref().map(name).transpose()?,
+        started_at: folded.started_at.map(Timestamp::micros),
+        finished_at: folded.finished_at.map(Timestamp::micros),
+        sort_at: folded.finished_at.or(folded.started_at).unwrap_or(first).micros(),
+        state: json(&folded)?,
+    }))
+}
+
+fn change_row(entity: &Entity, facts: &[ChangeEvent]) -> Result<Option<ChangeRow>, StoreError> {
+    let (Some(folded), Some(first)) = (state::fold_change(facts), facts.iter().map(|fact| fact.time).min()) else {
+        return Ok(None);
+    };
+    let sort_at = folded.merged_at.or(folded.committed_at).or(folded.authored_at).unwrap_or(first);
+    Ok(Some(ChangeRow {
+        repository: entity.source.clone(),
+        sha: entity.id.clone(),
+        service: folded.service.as_deref().map(storable),
+        authored_at: folded.authored_at.map(Timestamp::micros),
+        merged_at: folded.merged_at.map(Timestamp::micros),
+        sort_at: sort_at.micros(),
+        state: json(&folded)?,
+    }))
+}
+
+fn incident_row(entity: &Entity, facts: &[IncidentEvent]) -> Result<Option<IncidentRow>, StoreError> {
+    let Some(folded) = state::fold_incident(facts) else { return Ok(None) };
+    Ok(Some(IncidentRow {
+        source: entity.source.clone(),
+        id: entity.id.clone(),
+        service: folded.service.as_deref().map(storable),
+        environment: folded.environment.as_deref().map(storable),
+        status: name(&folded.status)?,
+        started_at: folded.started_at.micros(),
+        resolved_at: folded.resolved_at.map(Timestamp::micros),
+        state: json(&folded)?,
+    }))
+}
+
+fn json(state: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(state).map_err(|source| StoreError::encode("state", source))
+}
+
+/// The name of a variant, as it stands in JSON.
+fn name(variant: &impl Serialize) -> Result<String, StoreError> {
+    match serde_json::to_value(variant) {
+        Ok(serde_json::Value::String(name)) => Ok(name),
+        Ok(other) => Ok(other.to_string()),
+        Err(source) => Err(StoreError::encode("state", source)),
+    }
+}
+
+async fn upsert_deployments(conn: &mut Conn, all: &[DeploymentRow]) -> QueryResult<()> {
+    for rows in all.chunks(MAX_BINDS / 12) {
+        batch!(conn, execute, rows => diesel::insert_into(deployment::table)
+        .values(rows)
+        .on_conflict((deployment::source, deployment::id))
+        .do_update()
+        .set((
+            deployment::service.eq(excluded(deployment::service)),
+            deployment::environment.eq(excluded(deployment::environment)),
+            deployment::version.eq(excluded(deployment::version)),
+            deployment::commit_sha.eq(excluded(deployment::commit_sha)),
+            deployment::outcome.eq(excluded(deployment::outcome)),
+            deployment::kind.eq(excluded(deployment::kind)),
+            deployment::started_at.eq(excluded(deployment::started_at)),
+            deployment::finished_at.eq(excluded(deployment::finished_at)),
+            deployment::sort_at.eq(excluded(deployment::sort_at)),
+            deployment::state.eq(excluded(deployment::state)),
+        )))?;
+    }
+    Ok(())
+}
+
+async fn upsert_changes(conn: &mut Conn, all: &[ChangeRow]) -> QueryResult<()> {
+    for rows in all.chunks(MAX_BINDS / 7) {
+        batch!(conn, execute, rows => diesel::insert_into(change::table)
+        .values(rows)
+        .on_conflict((change::repository, change::sha))
+        .do_update()
+        .set((
+            change::service.eq(excluded(change::service)),
+            change::authored_at.eq(excluded(change::authored_at)),
+            change::merged_at.eq(excluded(change::merged_at)),
+            change::sort_at.eq(excluded(change::sort_at)),
+            change::state.eq(excluded(change::state)),
+        )))?;
+    }
+    Ok(())
+}
+
+async fn upsert_incidents(conn: &mut Conn, all: &[IncidentRow]) -> QueryResult<()> {
+    for rows in all.chunks(MAX_BINDS / 8) {
+        batch!(conn, execute, rows => diesel::insert_into(incident::table)
+        .values(rows)
+        .on_conflict((incident::source, incident::id))
+        .do_update()
+        .set((
+            incident::service.eq(excluded(incident::service)),
+            incident::environment.eq(excluded(incident::environment)),
+            incident::status.eq(excluded(incident::status)),
+            incident::started_at.eq(excluded(incident::started_at)),
+            incident::resolved_at.eq(excluded(incident::resolved_at)),
+            incident::state.eq(excluded(incident::state)),
+        )))?;
+    }
+    Ok(())
+}

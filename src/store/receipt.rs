@@ -1,0 +1,70 @@
+//! What stands around an accepted delivery event: a few indexed look-ups for its receipt.
+
+use super::{Conn, StoreError, history};
+use crate::dora::Rules;
+use crate::dora::receipt::{Accepted, Link};
+use crate::event::{DeliveryEvent, Deployment, Incident};
+use crate::time::Timestamp;
+
+/// `None` while the state of what the event told of is not stored.
+///
+/// # Errors
+/// The database does not answer, or holds what cannot be read.
+pub async fn accepted(conn: &mut Conn, rules: &Rules, event: &DeliveryEvent) -> Result<Option<Accepted>, StoreError> {
+    Ok(match event {
+        DeliveryEvent::Deployment(event) => match history::deployment_by_key(conn, &event.key).await? {
+            Some(state) => Some(deployment(conn, rules, state).await?),
+            None => None,
+        },
+        DeliveryEvent::Change(event) => {
+            history::change_by_name(conn, &event.repository, &event.sha).await?.map(Accepted::Change)
+        }
+        DeliveryEvent::Incident(event) => match history::incident_by_key(conn, &event.key).await? {
+            Some(state) => {
+                let link = link(conn, rules, &state).await?;
+                Some(Accepted::Incident { state, link })
+            }
+            None => None,
+        },
+    })
+}
+
+async fn deployment(conn: &mut Conn, rules: &Rules, state: Deployment) -> Result<Accepted, StoreError> {
+    let production = rules.is_production(&state.environment);
+    // Strictly earlier: the newest success up to its own finish would be itself.
+    let earlier = match state.finished_at {
+        Some(finished) => {
+            let place = [state.environment.clone()];
+            let before = Timestamp::from_micros(finished.micros().saturating_sub(1));
+            history::newest_success(conn, &state.service, &place, before).await?.is_some()
+        }
+        None => false,
+    };
+    let repository = rules.repository_of(&state).or(state.changes.first().map(|change| change.repository.as_str()));
+    let changes_known = history::knows_changes(conn, repository, state.commit.as_deref()).await?;
+    Ok(Accepted::Deployment { production, earlier, changes_known, state })
+}
+
+async fn link(conn: &mut Conn, rules: &Rules, incident: &Incident) -> Result<Link, StoreError> {
+    if !incident.deployments.is_empty() {
+        for named in &incident.deployments {
+            if history::knows_deployment(conn, incident.service.as_deref(), named).await? {
+                return Ok(Link::Known);
+            }
+        }
+        return Ok(Link::Unknown);
+    }
+    let Some(service) = &incident.service else { return Ok(Link::NoService) };
+    let wanted = incident.environment.as_deref().map(|raw| rules.environment(raw).0);
+    let places = history::environments_of(conn, service).await?;
+    let concerned = places.into_iter().filter(|raw| match wanted {
+        Some(name) => rules.environment(raw).0 == name,
+        None => rules.is_production(raw),
+    });
+    let concerned: Vec<String> = concerned.collect();
+    let newest = history::newest_success(conn, service, &concerned, incident.started_at).await?;
+    let recent = newest
+        .and_then(|newest| newest.finished_at)
+        .is_some_and(|finished| incident.started_at.duration_since(finished) <= rules.attribution_window);
+    Ok(if recent { Link::Known } else { Link::NoneBefore })
+}

@@ -1,0 +1,208 @@
+//! The database dies, the disk fills up, clients dawdle: a clear answer, nothing lost, still running.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::support::database::Database;
+use crate::support::devpulse::DevPulse;
+use crate::support::http::{Answer, client};
+use crate::support::postgres::{PrivatePostgres, is_root};
+use crate::support::wait::until;
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn deployment(id: &str) -> Value {
+    json!({"type": "deployment", "id": id, "source": "ci", "service": "checkout", "environment": "production",
+        "version": "1", "outcome": "succeeded", "time": "2026-01-05T10:04:00Z"})
+}
+
+async fn post(devpulse: &DevPulse, event: &Value) -> Answer {
+    devpulse.send(devpulse.request("POST", "/api/v1/events").json(event)).await
+}
+
+#[track_caller]
+fn says_come_back_later(answer: &Answer) {
+    assert_eq!(answer.status, 503, "{}", answer.text);
+    assert!(answer.content_type.starts_with("application/problem+json"), "{answer:?}");
+    assert!(answer.retry_after.as_ref().is_some_and(|after| after.parse::<u32>().is_ok()), "{answer:?}");
+}
+
+async fn deployments(devpulse: &DevPulse) -> Vec<String> {
+    let kept = devpulse.all("/api/v1/deployments").await;
+    let mut ids: Vec<String> = kept.iter().map(|d| d["id"].as_str().unwrap().to_owned()).collect();
+    ids.sort();
+    ids
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_database_is_said_and_survived() {
+    let postgres = PrivatePostgres::start();
+    let mut devpulse = DevPulse::start(&postgres.url(), "").await;
+    let pid = devpulse.process().pid();
+    let stop = Arc::new(AtomicBool::new(false));
+    let sender = tokio::spawn(keep_sending(devpulse.url("/api/v1/events"), Arc::clone(&stop)));
+
+    for round in 0..3 {
+        post(&devpulse, &deployment(&format!("before-{round}"))).await.ok();
+        postgres.stop();
+        says_come_back_later(&post(&devpulse, &deployment("while it is dead")).await);
+        until("readiness to be withdrawn", SOON, async || status(&devpulse, "/-/ready", 503).await).await;
+        assert!(status(&devpulse, "/-/healthy", 200).await.is_some(), "dead database, live process");
+        postgres.go();
+        devpulse.ready().await;
+        until("events to be taken again", SOON, async || {
+            let answer = post(&devpulse, &deployment(&format!("after-{round}"))).await;
+            (answer.status == 200).then_some(()).or_else(|| {
+                says_come_back_later(&answer);
+                None
+            })
+        })
+        .await;
+    }
+    stop.store(true, Ordering::SeqCst);
+    let mut acknowledged = sender.await.unwrap();
+    acknowledged.extend((0..3).flat_map(|round| [format!("before-{round}"), format!("after-{round}")]));
+    acknowledged.sort();
+    assert_eq!(deployments(&devpulse).await, acknowledged);
+    assert_eq!((devpulse.process().exited(), devpulse.process().pid()), (None, pid));
+}
+
+async fn status(devpulse: &DevPulse, path: &str, wanted: u16) -> Option<()> {
+    (devpulse.send(devpulse.request("GET", path)).await.status == wanted).then_some(())
+}
+
+/// Sends one deployment after the other, each until it is acknowledged.
+async fn keep_sending(url: String, stop: Arc<AtomicBool>) -> Vec<String> {
+    let (client, mut acknowledged) = (client(), Vec::new());
+    while !stop.load(Ordering::SeqCst) {
+        let id = format!("steady-{}", acknowledged.len());
+        loop {
+            let answer = Answer::of(client.post(&url).json(&deployment(&id)).send().await.unwrap()).await;
+            if answer.status == 200 {
+                break;
+            }
+            says_come_back_later(&answer);
+            sleep(Duration::from_millis(20)).await;
+        }
+        acknowledged.push(id);
+    }
+    acknowledged
+}
+
+/// A file system of 16 MiB, gone when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Result<Self, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"]).arg(folder.path()).output();
+        match mount {
+            Ok(output) if output.status.success() => Ok(Self(folder)),
+            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Leaves not one block free.
+    fn fill(&self) {
+        let mut output = std::fs::File::create(self.path().join("filler")).unwrap();
+        while std::io::Write::write_all(&mut output, &[0; 4_096]).is_ok() {}
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.path().join("filler")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_said_and_survived() {
+    let disk = match SmallDisk::mount() {
+        Ok(disk) => disk,
+        Err(reason) => {
+            assert!(!is_root(), "root may mount, but: {reason}");
+            eprintln!("SKIPPED: only root can mount a small file system here: {reason}");
+            return;
+        }
+    };
+    let mut devpulse = DevPulse::start(&format!("sqlite://{}", disk.path().join("devpulse.db").display()), "").await;
+    let pid = devpulse.process().pid();
+    post(&devpulse, &deployment("before")).await.ok();
+    disk.fill();
+    let mut acknowledged = vec!["before".to_owned()];
+    let refused = until("the disk to be full for DevPulse too", SOON, async || {
+        let id = format!("full-{:04}", acknowledged.len());
+        let answer = post(&devpulse, &large(&id)).await;
+        if answer.status == 200 {
+            acknowledged.push(id);
+            return None;
+        }
+        Some((id, answer))
+    })
+    .await;
+    says_come_back_later(&refused.1);
+    assert_eq!(deployments(&devpulse).await, acknowledged, "what was acknowledged can be read from a full disk");
+    assert!(status(&devpulse, "/-/healthy", 200).await.is_some());
+
+    disk.free();
+    until("events to be taken again", SOON, async || {
+        (post(&devpulse, &large(&refused.0)).await.status == 200).then_some(())
+    })
+    .await;
+    acknowledged.push(refused.0);
+    acknowledged.sort();
+    assert_eq!(deployments(&devpulse).await, acknowledged);
+    assert_eq!((devpulse.process().exited(), devpulse.process().pid()), (None, pid));
+}
+
+/// An event of some 50 kB.
+fn large(id: &str) -> Value {
+    let mut event = deployment(id);
+    event["attributes"] = json!({"log": "x".repeat(50_000)});
+    event
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_clients_hold_nobody_up_and_are_let_go() {
+    let database = Database::sqlite().await;
+    let mut devpulse = DevPulse::start(&database.url, "server: {client_timeout: 1s}\n").await;
+    let head = "POST /api/v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    let slow_head = (0..50).map(|_| head.to_owned());
+    let slow_body = (0..50).map(|_| format!("{head}content-length: 1000\r\n\r\n[{{\"type\""));
+    let mut clients = Vec::new();
+    for bytes in slow_head.chain(slow_body) {
+        let mut client = TcpStream::connect(devpulse.address()).await.unwrap();
+        client.write_all(bytes.as_bytes()).await.unwrap();
+        clients.push(client);
+    }
+    let began = Instant::now();
+    assert_eq!(post(&devpulse, &deployment("prompt")).await.ok()["accepted"], 1);
+    assert!(began.elapsed() < Duration::from_secs(2), "a hundred slow clients held up the quick one");
+    for (n, mut client) in clients.into_iter().enumerate() {
+        let mut answer = Vec::new();
+        let ended = timeout(SOON, client.read_to_end(&mut answer)).await;
+        let kind = if n < 50 { "head" } else { "body" };
+        assert!(ended.is_ok(), "a client that never finishes its {kind} is kept for ever");
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+    }
+    assert_eq!(deployments(&devpulse).await, ["prompt"]);
+    assert!(devpulse.process().exited().is_none());
+}
