@@ -3,6 +3,7 @@
 
 mod failures;
 mod haproxy;
+mod http;
 mod leaders;
 mod people;
 mod stage;

@@ -78,7 +78,7 @@ proptest! {
     }
 }
 
-/// SplitMix64: the same throws on every machine.
+/// `SplitMix64`: the same throws on every machine.
 struct Coin(u64);
 
 impl Coin {

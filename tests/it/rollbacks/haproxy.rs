@@ -14,6 +14,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::stage::{Stage, decision, executors, settle};
 use crate::support::db::{TestDb, on_both};
+use crate::support::ports;
+
+const BINARY: &str = "/usr/sbin/haproxy";
 
 struct Proxy {
     child: Child,
@@ -46,16 +49,12 @@ async fn version(answer: &'static str) -> String {
     address
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 impl Proxy {
     /// Both versions behind one frontend: by a map entry at `/map`, by weights elsewhere.
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (old, new) = (version("1.4.1").await, version("1.4.2").await);
-        let (port, admin) = (free_port(), free_port());
+        let (port, admin) = (ports::free(), ports::free());
         let home = folder.path().display().to_string();
         std::fs::write(folder.path().join("versions.map"), "checkout be_1.4.2\n").unwrap();
         let config = format!(
@@ -69,8 +68,7 @@ impl Proxy {
         );
         let file = folder.path().join("haproxy.cfg");
         std::fs::write(&file, config).unwrap();
-        let binary = ["/usr/sbin/haproxy", "haproxy"].into_iter().find(|path| std::fs::exists(path).unwrap_or(false));
-        let child = Command::new(binary.unwrap_or("haproxy"))
+        let child = Command::new(BINARY)
             .arg("-db")
             .arg("-f")
             .arg(&file)
@@ -229,7 +227,7 @@ async fn an_absent_haproxy_is_tried_again_until_it_is_back() {
     let id = stage.decide(&deps, &decision("checkout", Action::Rollback)).await;
     assert!(devpulse::worker::saga::advance(&deps).await.unwrap().is_some(), "due again");
     assert_eq!(stage.steps(&id).await, "pending pending pending pending");
-    proxy.child = Command::new("/usr/sbin/haproxy")
+    proxy.child = Command::new(BINARY)
         .arg("-db")
         .arg("-f")
         .arg(proxy.folder.path().join("haproxy.cfg"))

@@ -1,6 +1,6 @@
 //! What the tests of rollbacks stand on: a leader on a fresh database, a target whose effects are
-//! counted, and what was told and recorded kept in tables of the same database, so that only what
-//! was committed counts.
+//! counted, and what was told kept in a table of the same database, so that only what was committed
+//! counts.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use arc_swap::ArcSwap;
 use devpulse::app::StreamEvent;
 use devpulse::config::model::{Indicator, Mode};
 use devpulse::event::EntityKey;
-use devpulse::ingest::committer::{Committed, SubmitError};
-use devpulse::rollback::evidence::Counts;
+use devpulse::ingest::committer::{CommitNotice, Committer, Settings, SubmitError};
 use devpulse::rollback::executor::{Accepted, Call, Executor, ExecutorError, Executors, Observed, Route};
 use devpulse::rollback::policy::{Action, Decision, Finding, IndicatorEvidence, Reason, Release};
 use devpulse::rollback::state::{Rollback, Step};
+use devpulse::slo::Counts;
 use devpulse::store::{Conn, Store, StoreError, lease, rollback};
 use devpulse::time::{Clock, Timestamp};
 use devpulse::worker::saga::{self, Communicate, Deps, SagaError, Submit};
@@ -25,6 +25,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use crate::support::db::TestDb;
 
@@ -48,6 +49,8 @@ pub const ENVIRONMENT: &str = "production";
 pub struct Stage {
     pub store: Store,
     pub lease: lease::Lease,
+    committer: Committer,
+    _notices: mpsc::Receiver<CommitNotice>,
     pub faults: Arc<Faults>,
 }
 
@@ -68,11 +71,14 @@ impl Stage {
     pub async fn set(db: &TestDb) -> Self {
         let lease = take(&db.store, &db.url).await;
         let mut tx = db.store.begin().await.unwrap();
-        let tables = "CREATE TABLE told (rollback TEXT NOT NULL, headline TEXT NOT NULL, active BIGINT NOT NULL);
-             CREATE TABLE recorded (digest TEXT PRIMARY KEY, event TEXT NOT NULL);";
-        run(&mut tx, tables).await.unwrap();
+        let table = "CREATE TABLE told (rollback TEXT NOT NULL, headline TEXT NOT NULL, active BIGINT NOT NULL)";
+        run(&mut tx, table).await.unwrap();
         tx.commit().await.unwrap();
-        Self { store: db.store.clone(), lease, faults: Arc::default() }
+        let (sender, notices) = mpsc::channel(16);
+        let settings =
+            Settings { replica: "test".to_owned(), max_waiting: 100, materialise_every: Duration::from_hours(1) };
+        let (committer, _) = Committer::start(db.store.clone(), Clock::system(), settings, sender).await.unwrap();
+        Self { store: db.store.clone(), lease, committer, _notices: notices, faults: Arc::default() }
     }
 
     /// A process that leads, with nothing in memory: after a crash, make another one.
@@ -83,7 +89,8 @@ impl Stage {
             fencing: self.lease.fencing,
             executors: ArcSwap::from_pointee(executors),
             communicate: telling(&self.faults),
-            submit: recording(&self.store, &self.faults),
+            submit: recording(&self.committer, &self.faults),
+            told: Arc::default(),
             stream: tokio::sync::broadcast::channel::<StreamEvent>(64).0,
             in_hand: Mutex::new(HashSet::new()),
         }
@@ -133,11 +140,10 @@ impl Stage {
             #[diesel(sql_type = Text)]
             event: String,
         }
-        let query = "SELECT event FROM recorded";
+        let query = format!("SELECT event FROM fact WHERE entity_source = 'devpulse/rollback' AND entity_id = '{id}'");
         let mut conn = self.store.read().await.unwrap();
         let rows: Vec<Recorded> = rows!(&mut conn, query);
-        let events = rows.into_iter().map(|row| serde_json::from_str::<Value>(&row.event).unwrap());
-        events.filter(|event| event["id"] == id).collect()
+        rows.into_iter().map(|row| serde_json::from_str(&row.event).unwrap()).collect()
     }
 
     /// Another deployment appears in the place, `seconds` after the one to be undone.
@@ -192,23 +198,16 @@ fn telling(faults: &Arc<Faults>) -> Communicate {
     })
 }
 
-fn recording(store: &Store, faults: &Arc<Faults>) -> Submit {
-    let (store, faults) = (store.clone(), Arc::clone(faults));
+fn recording(committer: &Committer, faults: &Arc<Faults>) -> Submit {
+    let (committer, faults) = (committer.clone(), Arc::clone(faults));
     Arc::new(move |submission| {
-        let (store, faults) = (store.clone(), Arc::clone(&faults));
+        let (committer, faults) = (committer.clone(), Arc::clone(&faults));
         async move {
             linger().await;
             if Faults::strike(&faults.recording) {
                 return Err(SubmitError::Overloaded);
             }
-            let fact = &submission.facts[0];
-            let digest = hex::encode(fact.digest);
-            let event = serde_json::to_string(&fact.event).unwrap().replace('\'', "''");
-            let mut tx = store.begin().await.unwrap();
-            let sql = format!("INSERT INTO recorded VALUES ('{digest}', '{event}') ON CONFLICT DO NOTHING");
-            run(&mut tx, &sql).await.unwrap();
-            tx.commit().await.unwrap();
-            Ok(Committed::Taken { facts: vec![true], keyed: vec![] })
+            committer.submit(submission).await
         }
         .boxed()
     })
