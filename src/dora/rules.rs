@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-use crate::config::Config;
-use crate::config::model::Tier;
+use crate::config::model::{Environment, Service, Tier};
+use crate::config::{Config, EnvironmentNames};
 use crate::event::{Change, Deployment};
 
 /// The name of the environment that counts where the configuration names none of tier production.
 const PRODUCTION: &str = "production";
 
 pub struct Rules {
-    environments: Vec<(String, Tier, GlobSet)>,
+    environments: Vec<Environment>,
     services: HashMap<String, ServiceRules>,
     /// How far before an incident the deployment may lie that it is attributed to.
     pub attribution_window: Duration,
@@ -36,26 +36,25 @@ pub(super) enum Ownership {
 
 impl Rules {
     pub fn new(config: &Config) -> Self {
-        let environments = config.environments.iter();
-        let services = config.services.iter();
+        Self::of(&config.environments, &config.services, config.dora.attribution_window)
+    }
+
+    pub(super) fn of(environments: &[Environment], services: &[Service], attribution_window: Duration) -> Self {
+        let rules = |service: &Service| ServiceRules {
+            repository: service.repository.clone(),
+            paths: (!service.paths.is_empty()).then(|| globs(&service.paths)),
+        };
         Self {
-            environments: environments.map(|e| (e.name.clone(), e.tier, globs(&e.matches, false))).collect(),
-            services: services
-                .map(|s| {
-                    let paths = (!s.paths.is_empty()).then(|| globs(&s.paths, true));
-                    (s.name.clone(), ServiceRules { repository: s.repository.clone(), paths })
-                })
-                .collect(),
-            attribution_window: config.dora.attribution_window,
+            environments: environments.to_vec(),
+            services: services.iter().map(|service| (service.name.clone(), rules(service))).collect(),
+            attribution_window,
         }
     }
 
     /// The environment's own name, whatever name a source uses for it, and its tier.
     pub fn environment<'a>(&'a self, raw: &'a str) -> (&'a str, Tier) {
-        let exact = self.environments.iter().find(|(name, ..)| name.eq_ignore_ascii_case(raw));
-        let known = exact.or_else(|| self.environments.iter().find(|(.., globs)| globs.is_match(raw)));
-        match known {
-            Some((name, tier, _)) => (name, *tier),
+        match EnvironmentNames::new(&self.environments).find(raw) {
+            Some(known) => (&known.name, known.tier),
             None if raw.eq_ignore_ascii_case(PRODUCTION) => (PRODUCTION, Tier::Production),
             None => (raw, Tier::Other),
         }
@@ -67,8 +66,8 @@ impl Rules {
 
     /// Where an incident belongs that names no environment.
     pub fn default_environment(&self) -> &str {
-        let production = self.environments.iter().find(|(_, tier, _)| *tier == Tier::Production);
-        production.map_or(PRODUCTION, |(name, ..)| name)
+        let production = self.environments.iter().find(|environment| environment.tier == Tier::Production);
+        production.map_or(PRODUCTION, |environment| &environment.name)
     }
 
     /// The repository a service is built from, where the configuration says so.
@@ -81,23 +80,29 @@ impl Rules {
         deployment.repository.as_deref().or_else(|| self.repository(&deployment.service))
     }
 
+    /// Paths decide where both sides know them; else the service that the change names, unless
+    /// that is only the name of its repository, which says nothing about who else is built from it.
     pub(super) fn ownership(&self, service: &str, change: &Change) -> Ownership {
-        if let Some(named) = &change.service {
-            return if named == service { Ownership::Ours } else { Ownership::Others };
+        let globs = self.services.get(service).and_then(|rules| rules.paths.as_ref());
+        if let Some(globs) = globs.filter(|_| !change.paths.is_empty()) {
+            let ours = change.paths.iter().any(|path| globs.is_match(path));
+            return if ours { Ownership::Ours } else { Ownership::Others };
         }
-        match self.services.get(service).and_then(|rules| rules.paths.as_ref()) {
-            None => Ownership::Ours,
-            Some(_) if change.paths.is_empty() => Ownership::Unknown,
-            Some(globs) if change.paths.iter().any(|path| globs.is_match(path)) => Ownership::Ours,
+        let named = change.service.as_deref();
+        let name_of_repository = change.repository.rsplit('/').next();
+        match named.filter(|named| self.services.contains_key(*named) || Some(*named) != name_of_repository) {
+            Some(named) if named == service => Ownership::Ours,
             Some(_) => Ownership::Others,
+            None if globs.is_some() => Ownership::Unknown,
+            None => Ownership::Ours,
         }
     }
 }
 
 /// The configuration was checked before; a glob that does not parse matches nothing.
-fn globs(patterns: &[String], paths: bool) -> GlobSet {
+fn globs(patterns: &[String]) -> GlobSet {
     let mut set = GlobSetBuilder::new();
-    let build = |p: &String| GlobBuilder::new(p).literal_separator(paths).case_insensitive(!paths).build().ok();
+    let build = |pattern: &String| GlobBuilder::new(pattern).literal_separator(true).build().ok();
     for glob in patterns.iter().filter_map(build) {
         set.add(glob);
     }

@@ -1,7 +1,5 @@
 //! `GET /api/v1/changes`.
 
-#![expect(unused_qualifications, reason = "written by the macro of utoipa")]
-
 use actix_web::{get, web};
 use serde::Deserialize;
 use utoipa::IntoParams;

@@ -1,7 +1,5 @@
 //! `GET /api/v1/dora`: the metrics, their explanation, and their course over time.
 
-#![expect(unused_qualifications, reason = "written by the macro of utoipa")]
-
 use actix_web::{get, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};

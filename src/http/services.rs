@@ -1,7 +1,5 @@
 //! `GET /api/v1/services`: everything that the configuration or an event names.
 
-#![expect(unused_qualifications, reason = "written by the macro of utoipa")]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use actix_web::{get, web};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::conn::on_conn;
 use super::schema::{change, deployment, incident, series};
-use super::{Conn, StoreError};
+use super::{Conn, StoreError, storable};
 use crate::event::{Change, Deployment, DeploymentRef, EntityKey, Incident};
 use crate::time::Timestamp;
 
@@ -52,19 +52,22 @@ pub async fn incidents(conn: &mut Conn) -> Result<Vec<Incident>, StoreError> {
 }
 
 pub async fn deployment_by_key(conn: &mut Conn, key: &EntityKey) -> Result<Option<Deployment>, StoreError> {
-    let query = || deployment::table.find((&key.source, &key.id)).select(deployment::state);
+    let key = (storable(&key.source), storable(&key.id));
+    let query = || deployment::table.find((&key.0, &key.1)).select(deployment::state);
     let state = on_conn!(conn, |c| query().get_result::<String>(c).await.optional())?;
     state.map(|state| decode("deployment", &state)).transpose()
 }
 
 pub async fn incident_by_key(conn: &mut Conn, key: &EntityKey) -> Result<Option<Incident>, StoreError> {
-    let query = || incident::table.find((&key.source, &key.id)).select(incident::state);
+    let key = (storable(&key.source), storable(&key.id));
+    let query = || incident::table.find((&key.0, &key.1)).select(incident::state);
     let state = on_conn!(conn, |c| query().get_result::<String>(c).await.optional())?;
     state.map(|state| decode("incident", &state)).transpose()
 }
 
 pub async fn change_by_name(conn: &mut Conn, repository: &str, sha: &str) -> Result<Option<Change>, StoreError> {
-    let query = || change::table.find((repository, sha)).select(change::state);
+    let key = (storable(repository), storable(sha));
+    let query = || change::table.find((&key.0, &key.1)).select(change::state);
     let state = on_conn!(conn, |c| query().get_result::<String>(c).await.optional())?;
     state.map(|state| decode("change", &state)).transpose()
 }

@@ -11,7 +11,7 @@ use chrono::Weekday;
 use chrono_tz::Tz;
 use metrics::{Unit, describe_gauge, gauge};
 
-use crate::config::{Config, duration};
+use crate::config::Config;
 use crate::dora::Metric;
 use crate::dora::calendar::{Calendar, Window};
 use crate::dora::count::{LeadFrom, Question};
@@ -23,7 +23,7 @@ use crate::event::DeploymentOutcome;
 use crate::num::float;
 use crate::store::derived::{DoraCache, Wanted};
 use crate::store::{Store, StoreError};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, short};
 
 const LAST_DEPLOYMENT: &str = "devpulse_last_deployment_timestamp_seconds";
 
@@ -124,9 +124,9 @@ fn gauges(service: &Derived, environment: &str, config: &Config, now: Timestamp)
         let figures = figures_of(&selected, calendar, *length, now);
         for metric in Metric::ALL {
             let (figure, (value_name, samples_name)) = (figures.get(metric), names(metric));
-            gauges.push((samples_name, duration::format(*length), float(figure.n)));
+            gauges.push((samples_name, short(*length), float(figure.n)));
             if let Some(value) = figure.value {
-                gauges.push((value_name, duration::format(*length), value));
+                gauges.push((value_name, short(*length), value));
             }
         }
     }
