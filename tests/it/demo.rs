@@ -49,8 +49,8 @@ async fn the_story_happens() {
     near(value("before", "change_fail_rate"), 1.0 / 42.0);
     near(value("after", "change_fail_rate"), 2.0 / 44.0);
     near(value("after", "rework_rate"), 2.0 / 44.0);
-    near(value("before", "failed_deployment_recovery_time"), 100.0 * 60.0);
-    assert!(value("after", "failed_deployment_recovery_time") < 100.0 * 60.0, "{facts:#}");
+    near(value("before", "failed_deployment_recovery_time"), 95.0 * 60.0);
+    assert!(value("after", "failed_deployment_recovery_time") < 95.0 * 60.0, "{facts:#}");
     assert_eq!(leftovers(folder.path()), 0, "the temporary folder is still there");
 }
 

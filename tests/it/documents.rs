@@ -2,11 +2,13 @@
 //! against DevPulse on the example configuration.
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::support::database::Database;
 use crate::support::devpulse::DevPulse;
+use crate::support::wait::until;
 
 const README: &str = include_str!("../../README.md");
 const EXAMPLE: &str = include_str!("../../devpulse.example.yaml");
@@ -30,6 +32,9 @@ async fn the_readme_can_be_followed() {
     let devpulse = DevPulse::start(&database.url, EXAMPLE).await;
     let (mut commands, mut receipts) = (0, 0);
     for example in examples(README) {
+        if example.contains("\"version\": \"1.4.2\"") {
+            a_reader_takes_longer_than_a_bucket().await;
+        }
         let script = example.replace("127.0.0.1:8080", &devpulse.address());
         assert_eq!(example == script, !example.contains("curl"), "an example that asks someone else: {example}");
         let output = Command::new("bash").args(["-euo", "pipefail", "-c", &script]).output().unwrap();
@@ -58,13 +63,27 @@ async fn the_readme_can_be_followed() {
         "{dora:#}"
     );
     assert_eq!(metrics["mean_time_to_recovery"]["n"], 1, "{dora:#}");
-    let slo = devpulse.get("/api/v1/slos/checkout-availability").await;
-    assert_eq!((&slo["total"], &slo["bad"]), (&1_501.into(), &61.into()), "{slo:#}");
-    let rollbacks = devpulse.all("/api/v1/rollbacks?service=checkout").await;
+    until("every request to be counted", Duration::from_secs(10), async || {
+        let slo = devpulse.get("/api/v1/slos/checkout-availability").await;
+        ((&slo["total"], &slo["bad"]) == (&1_501.into(), &61.into())).then_some(())
+    })
+    .await;
+    let rollbacks = until("what would have been rolled back", Duration::from_secs(10), async || {
+        Some(devpulse.all("/api/v1/rollbacks?service=checkout").await).filter(|rollbacks| !rollbacks.is_empty())
+    })
+    .await;
     assert_eq!(rollbacks.len(), 1, "{rollbacks:#?}");
     assert_eq!(
         (&rollbacks[0]["mode"], &rollbacks[0]["from_version"]),
         (&"shadow".into(), &"1.4.2".into()),
         "{rollbacks:#?}"
     );
+}
+
+/// Evidence compares whole buckets of ten seconds before and after a deployment: in a script without
+/// a pause the traffic before it would lie in the deployment's own bucket.
+async fn a_reader_takes_longer_than_a_bucket() {
+    let bucket = || chrono::Utc::now().timestamp() / devpulse::event::BUCKET_SECONDS;
+    let now = bucket();
+    until("the next bucket", Duration::from_secs(11), async || (bucket() > now).then_some(())).await;
 }

@@ -47,6 +47,11 @@ on_both! {
         println!("switched back {:?} after the first bad request could be sent", went_bad.elapsed());
         until("requests to succeed again", SOON, async || (traffic.succeeded_in_a_row() >= 300).then_some(())).await;
         assert!(bad.served() > 0 && traffic.failed() > 0, "the bad version was never used");
+        until("every failed request to be counted, once", SOON, async || {
+            let slo = devpulse.get("/api/v1/slos/checkout-availability").await;
+            (slo["bad"] == traffic.failed()).then_some(())
+        })
+        .await;
 
         let rollback = the_rollback_explains_itself(&devpulse).await;
         people_were_told(&slack, &smtp, &rollback).await;
@@ -155,7 +160,7 @@ async fn prometheus_saw_it(prometheus: &Prometheus, devpulse: &DevPulse) {
     let recovery = metrics["metrics"]["failed_deployment_recovery_time"]["value"].as_f64().unwrap();
     let place = r#"service="checkout",environment="production""#;
     for (what, expression, value) in [
-        ("the burn", format!("max(devpulse_slo_burn_rate{{{place}}}) > bool 1"), 1.0),
+        ("the burn", format!("max(devpulse_slo_burn_rate{{{place}}}) > bool 0"), 1.0),
         ("the rollback", format!("sum(devpulse_rollbacks{{{place},state=\"done\"}})"), 1.0),
         ("the change fail rate", format!("devpulse_dora_change_fail_ratio{{{place},window=\"30d\"}}"), fail_rate),
         (

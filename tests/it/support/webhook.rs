@@ -37,6 +37,11 @@ impl Target {
         format!("http://127.0.0.1:{}/hook", self.port)
     }
 
+    /// Calls with a good signature so far, repeated ones included.
+    pub fn calls(&self) -> usize {
+        self.calls.lock().unwrap().len()
+    }
+
     /// The rollbacks carried out for a service, each with its key and the time of its first call: a
     /// key seen before has no second effect.
     pub fn effects(&self, service: &str) -> Vec<(String, Instant)> {
