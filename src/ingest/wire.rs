@@ -13,7 +13,7 @@ use crate::num;
 use crate::time::Timestamp;
 
 /// What stands at a field's place.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub enum Field<T> {
     /// Nothing, or null.
     #[default]

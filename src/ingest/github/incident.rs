@@ -14,6 +14,7 @@ use crate::ingest::wire::{Field, Text};
 use crate::time::Timestamp;
 
 /// What an action means for the incident: a status, when, and how it was resolved.
+#[derive(Clone, Copy)]
 struct Step {
     status: IncidentStatus,
     /// `None`: the time of receipt.
