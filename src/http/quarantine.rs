@@ -3,7 +3,7 @@
 use actix_web::web::{self, Query};
 use actix_web::{delete, get};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::auth::Scope;
@@ -18,7 +18,7 @@ pub fn configure(cfg: &mut ServiceConfig) {
 /// More than anybody reads; what is beyond was lifted long ago.
 const LIMIT: i64 = 1_000;
 
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct QuarantineParams {

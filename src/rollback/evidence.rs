@@ -1,7 +1,7 @@
 //! Is the new version worse than what ran before it? A before/after test that may be asked after
 //! every request without losing its bound on false alarms.
 //!
-//! The statistic is a mixture of likelihood ratios, M = Σ w·Π p_j(x)/p0(x): under "no worse than
+//! The statistic is a mixture of likelihood ratios, `M = Σ w_j·Π p_j(x)/p0(x)`: under "no worse than
 //! p0" it is a non-negative supermartingale that starts at 1, so P(it ever reaches 1/α) ≤ α
 //! (Ville 1939; Wald 1945 for the mixture). p0 is the baseline's upper 99.9 % bound, never its
 //! point estimate, which would break the guarantee.

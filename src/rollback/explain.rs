@@ -60,7 +60,7 @@ pub fn reason(reason: &Reason) -> String {
             format!("not rolled back: {count} rollbacks within {} already", duration(*window_seconds))
         }
         Reason::AnotherInProgress { deployment } => {
-            format!("not rolled back: the rollback of {} is in progress", deployment.id)
+            format!("the rollback of {} is in progress", deployment.id)
         }
     }
 }

@@ -40,6 +40,7 @@ pub enum Reason {
     NewerDeployment { deployment: EntityKey },
     AlreadyDecided,
     BakeTimeOver { until: Timestamp },
+    AnotherInProgress { deployment: EntityKey },
     // Hold: judged, and nothing to do.
     NoRequests,
     NoBaseline,
@@ -56,7 +57,6 @@ pub enum Reason {
     NoExecutor,
     Cooldown { until: Timestamp },
     TooManyRollbacks { count: u32, window_seconds: u64 },
-    AnotherInProgress { deployment: EntityKey },
 }
 
 /// What one indicator says.
@@ -198,6 +198,10 @@ fn not_judged(situation: &Situation, policy: &Policy, now: Timestamp) -> Option<
     if situation.past.iter().any(|past| past.deployment == deployment.key) {
         return Some(Reason::AlreadyDecided);
     }
+    // One at a time. A proposal for an older deployment is no obstacle: this one cancels it.
+    if let Some(other) = situation.past.iter().find(|past| past.state == RollbackState::Running) {
+        return Some(Reason::AnotherInProgress { deployment: other.deployment.clone() });
+    }
     let until = finished.plus(policy.bake_time);
     (now > until).then_some(Reason::BakeTimeOver { until })
 }
@@ -239,8 +243,8 @@ fn weigh(situation: &Situation, policy: &Policy) -> Vec<IndicatorEvidence> {
     situation.indicators.iter().map(evidence).collect()
 }
 
-/// The first guardrail that forbids touching traffic: the deployment itself, the target, the
-/// rate of rollbacks, one at a time.
+/// The first guardrail that forbids touching traffic: the deployment itself, the target, the rate
+/// of rollbacks.
 fn guardrail(situation: &Situation, policy: &Policy, now: Timestamp) -> Option<Reason> {
     let deployment = &situation.deployment;
     if deployment.kind == Some(DeploymentKind::Rollback) || deployment.rolls_back.is_some() {
@@ -263,12 +267,8 @@ fn guardrail(situation: &Situation, policy: &Policy, now: Timestamp) -> Option<R
     rate(situation, policy, now)
 }
 
-/// Guardrails 4 and 6: cooldown, the most rollbacks per window, one at a time.
+/// Guardrail 4: cooldown, and the most rollbacks per window.
 fn rate(situation: &Situation, policy: &Policy, now: Timestamp) -> Option<Reason> {
-    let unfinished = |state| matches!(state, RollbackState::Proposed | RollbackState::Running);
-    if let Some(other) = situation.past.iter().find(|past| unfinished(past.state)) {
-        return Some(Reason::AnotherInProgress { deployment: other.deployment.clone() });
-    }
     // A shadow's own past is made of shadows.
     let acted =
         |state: RollbackState| state.acted() || (policy.mode == Mode::Shadow && state == RollbackState::Shadowed);

@@ -43,7 +43,7 @@ struct RollbackRow {
 }
 
 #[derive(Queryable, Selectable, Insertable, Clone)]
-#[diesel(table_name = rollback_step)]
+#[diesel(table_name = rollback_step, treat_none_as_default_value = false)]
 struct StepRow {
     rollback_id: String,
     step: String,

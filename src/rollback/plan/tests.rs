@@ -79,7 +79,7 @@ fn a_newer_deployment_cancels_only_while_traffic_is_untouched() {
 #[test]
 fn a_proposal_waits_and_expires() {
     let mut proposed = rollback(RollbackState::Proposed);
-    let until = NOW.plus(Duration::from_secs(60));
+    let until = NOW.plus(Duration::from_mins(1));
     proposed.decision.expires_at = Some(until);
     assert_eq!(next(&proposed, &[], false, NOW), Next::Wait(until));
     assert_eq!(next(&proposed, &[], false, until), Next::Expire);

@@ -6,12 +6,12 @@ use super::*;
 use crate::event::{Incident, IncidentStatus};
 use crate::rollback::situation::{PastRollback, Served, SloAlert};
 
-const HOUR: Duration = Duration::from_secs(3_600);
+const HOUR: Duration = Duration::from_hours(1);
 /// When the suspect finished.
 const DEPLOYED: Timestamp = Timestamp::from_seconds(1_767_607_440);
 
 fn now() -> Timestamp {
-    DEPLOYED.plus(Duration::from_secs(120))
+    DEPLOYED.plus(Duration::from_mins(2))
 }
 
 fn key(id: &str) -> EntityKey {
@@ -28,7 +28,7 @@ fn deployment(id: &str, version: &str, finished: Timestamp) -> Deployment {
         repository: None,
         outcome: DeploymentOutcome::Succeeded,
         kind: Some(DeploymentKind::Planned),
-        started_at: Some(finished.minus(Duration::from_secs(60))),
+        started_at: Some(finished.minus(Duration::from_mins(1))),
         finished_at: Some(finished),
         url: None,
         schema: None,
@@ -83,7 +83,7 @@ fn policy(mode: Mode) -> Policy {
         max_rollbacks: 3,
         max_rollbacks_window: HOUR * 24,
         approval_timeout: HOUR,
-        verify_timeout: Duration::from_secs(60),
+        verify_timeout: Duration::from_mins(1),
         executor: Some(model::Executor::HaProxy(model::HaProxy {
             socket: "unix:/run/haproxy.sock".to_owned(),
             switch: model::HaProxySwitch::Weight { server: "be/v{version}".to_owned() },
@@ -174,7 +174,7 @@ fn indicators_share_the_budget_of_false_rollbacks() {
 
 #[test]
 fn an_old_signal_does_not_blame_a_new_deployment() {
-    let began = DEPLOYED.minus(Duration::from_secs(60));
+    let began = DEPLOYED.minus(Duration::from_mins(1));
     let alert =
         |started, resolved_at| SloAlert { slo: "checkout-availability".to_owned(), started_at: started, resolved_at };
     let mut burning = situation();
@@ -281,10 +281,15 @@ fn rollbacks_are_rationed() {
     assert_eq!(with(earlier[..2].to_vec()).0, Action::Rollback);
     let idle = [RollbackState::Cancelled, RollbackState::Expired, RollbackState::Shadowed, RollbackState::Refused];
     assert_eq!(with(idle.map(|state| past(state, recent)).to_vec()).0, Action::Rollback);
-    for state in [RollbackState::Running, RollbackState::Proposed] {
-        let reason = Reason::AnotherInProgress { deployment: key("d-30") };
-        assert_eq!(with(vec![past(state, now().minus(HOUR * 90))]), (Action::Page, reason));
-    }
+}
+
+#[test]
+fn one_rollback_at_a_time() {
+    let past = |state| PastRollback { deployment: key("d-30"), state, decided_at: now().minus(HOUR * 90) };
+    let with = |state| judged(&Situation { past: vec![past(state)], ..situation() });
+    let waits = Reason::AnotherInProgress { deployment: key("d-30") };
+    assert_eq!(with(RollbackState::Running), (Action::Hold, waits), "judged again when that one has ended");
+    assert_eq!(with(RollbackState::Proposed).0, Action::Rollback, "this deployment cancels that proposal");
 }
 
 #[test]

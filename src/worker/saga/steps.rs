@@ -48,7 +48,7 @@ impl Saga<'_> {
         }
         let (ended, response) = match route.executor.roll_back(&call).await {
             Ok(accepted) => (Ended::Done, json!({"answer": accepted.response, "poll_url": accepted.poll_url})),
-            Err(error) => failed(error),
+            Err(error) => failed(&error),
         };
         self.settle(&[StepState::Running], self.settled(step.step, ended, attempt, None, response)).await
     }
@@ -66,17 +66,17 @@ impl Saga<'_> {
                 let again = Ended::Failed { retry_after: Some(Duration::ZERO) };
                 (again, json!({"error": "read back: the switch did not happen"}))
             }
-            Ok(Observed::Failed(reason)) => failed(ExecutorError::Refused(reason)),
+            Ok(Observed::Failed(reason)) => failed(&ExecutorError::Refused(reason)),
             // Repeating the call could undo the newer deployment: a person has to look.
-            Ok(Observed::Unreadable) if superseded => failed(ExecutorError::Refused(
+            Ok(Observed::Unreadable) if superseded => failed(&ExecutorError::Refused(
                 "nobody knows whether the call took effect, and a newer deployment has begun".to_owned(),
             )),
             Ok(Observed::Unreadable) if step.attempt >= plan::MAX_ATTEMPTS => {
-                failed(ExecutorError::Refused("the target never gave an answer that arrived".to_owned()))
+                failed(&ExecutorError::Refused("the target never gave an answer that arrived".to_owned()))
             }
             // The same key again: a target that has seen it answers for the first call.
             Ok(Observed::Unreadable) => return self.route().await,
-            Err(error) => failed(ExecutorError::Lost(format!("the target's state cannot be read: {error}"))),
+            Err(error) => failed(&ExecutorError::Lost(format!("the target's state cannot be read: {error}"))),
         };
         // Counted as an attempt, so that a target that cannot be read comes to an end.
         let attempt = step.attempt.saturating_add(u32::from(matches!(ended, Ended::Lost)));
@@ -104,9 +104,9 @@ impl Saga<'_> {
             Ok(Observed::Unreadable) => (Ended::Done, json!({"read_back": "the answer to the call stands"})),
             Ok(Observed::NotSwitched) => not_yet("the target did not serve the version"),
             Ok(Observed::Working) => not_yet("the target was not done"),
-            Ok(Observed::Failed(reason)) => failed(ExecutorError::Refused(reason)),
+            Ok(Observed::Failed(reason)) => failed(&ExecutorError::Refused(reason)),
             // A question without an answer may be asked again, whatever went wrong.
-            Err(error) => failed(ExecutorError::NotDone { reason: error.to_string(), retry_after: None }),
+            Err(error) => failed(&ExecutorError::NotDone { reason: error.to_string(), retry_after: None }),
         };
         let settled = self.settled(step.step, ended, attempt, Some(give_up_at), response);
         self.settle(&[StepState::Running], settled).await
@@ -126,7 +126,7 @@ impl Saga<'_> {
         if let Err(error) = told {
             // Nothing of this transaction is kept.
             tx.roll_back().await.ok();
-            let (ended, response) = failed(ExecutorError::NotDone { reason: error.to_string(), retry_after: None });
+            let (ended, response) = failed(&ExecutorError::NotDone { reason: error.to_string(), retry_after: None });
             let settled = self.settled(step.step, ended, attempt, None, response);
             return self.settle(&[step.state], settled).await;
         }
@@ -155,7 +155,7 @@ impl Saga<'_> {
         let (ended, response) = match (self.deps.submit)(submission).await {
             Ok(Committed::Taken { facts, .. }) => (Ended::Done, json!({"new": facts.first()})),
             Ok(Committed::Repeated | Committed::KeyReused) => (Ended::Done, json!({"new": false})),
-            Err(error) => failed(ExecutorError::NotDone { reason: error.to_string(), retry_after: None }),
+            Err(error) => failed(&ExecutorError::NotDone { reason: error.to_string(), retry_after: None }),
         };
         let settled = self.settled(step.step, ended, attempt, None, response);
         let mut tx = self.claimed().await?;
@@ -245,7 +245,7 @@ impl Saga<'_> {
     }
 
     async fn fail_at_once(&self, step: &Step, reason: String) -> Result<(), SagaError> {
-        let (ended, response) = failed(ExecutorError::Refused(reason));
+        let (ended, response) = failed(&ExecutorError::Refused(reason));
         self.settle(&[step.state], self.settled(step.step, ended, step.attempt, None, response)).await
     }
 
@@ -267,10 +267,10 @@ impl Saga<'_> {
 }
 
 /// How an executor's error ends an attempt, and what is journalled of it.
-fn failed(error: ExecutorError) -> (Ended, Value) {
+fn failed(error: &ExecutorError) -> (Ended, Value) {
     let response = json!({"error": error.to_string()});
     let ended = match error {
-        ExecutorError::NotDone { retry_after, .. } => Ended::Failed { retry_after },
+        ExecutorError::NotDone { retry_after, .. } => Ended::Failed { retry_after: *retry_after },
         ExecutorError::Lost(_) => Ended::Lost,
         ExecutorError::Refused(_) => Ended::Refused,
     };
