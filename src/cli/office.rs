@@ -129,7 +129,7 @@ impl Term {
             max_waiting: config.ingest.max_waiting,
             materialise_every: config.ingest.materialise_every,
         };
-        let (notices, noticed) = mpsc::channel(NOTICES);
+        let (notices, commits) = mpsc::channel(NOTICES);
         let (committer, committing) =
             Committer::start(store.clone(), clock.clone(), settings, notices).await.map_err(Failure::database)?;
         let app = Arc::new(App {
@@ -149,7 +149,7 @@ impl Term {
             Executors::of(&config.rollback, &app.clock).map_err(|error| Failure::Unfit(error.to_string()))?;
         let saga = Arc::new(tell::saga_deps(&app, executors, lease.fencing));
         let evaluator = Evaluator::load(Arc::clone(&app), Arc::clone(&saga)).await.map_err(Failure::database)?;
-        crew.add("evaluator", |stop| evaluator.run(noticed, stop));
+        crew.add("evaluator", |stop| evaluator.run(commits, stop));
         let (told, dispatching) = (Arc::clone(&app.wake.dispatch), Arc::clone(&dispatcher));
         crew.add(
             "dispatcher",

@@ -76,7 +76,8 @@ pub(super) struct Found<T> {
 }
 
 enum Source<'a> {
-    Variable(String, Value),
+    /// Its name and its text.
+    Variable(String, String),
     Node(&'a Node, Place),
 }
 
@@ -140,7 +141,7 @@ impl<'a> Section<'a> {
         self.ask(key);
         if let Some(name) = self.variable(key) {
             let text = self.reading.variables.get(&name).cloned().unwrap_or_default();
-            return Some(Source::Variable(name, Value::Text(text)));
+            return Some(Source::Variable(name, text));
         }
         if let Some(node) = lookup(self.entries, key) {
             return Some(Source::Node(node, Place::Mark(node.mark)));
@@ -152,7 +153,7 @@ impl<'a> Section<'a> {
     fn parse<T>(&self, key: &str, source: Source<'_>, parser: &impl Parser<T>) -> Option<Found<T>> {
         let reading = self.reading;
         let (value, place, mark) = match source {
-            Source::Variable(name, value) => (value, Place::Variable(name), None),
+            Source::Variable(name, text) => (Value::Text(text), Place::Variable(name), None),
             Source::Node(node, place) => (node.value.clone(), place, Some(node.mark)),
         };
         let mut indirect = mark.is_none();
@@ -200,9 +201,9 @@ impl<'a> Section<'a> {
     pub fn list<T>(&self, key: &'static str, parser: impl Parser<T>) -> Vec<Found<T>> {
         match self.source(key) {
             None => Vec::new(),
-            Some(Source::Variable(name, Value::Text(text))) => {
+            Some(Source::Variable(name, text)) => {
                 let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-                let one = |item: &str| Source::Variable(name.clone(), Value::Text(item.to_owned()));
+                let one = |item: &str| Source::Variable(name.clone(), item.to_owned());
                 items.filter_map(|item| self.parse(key, one(item), &parser)).collect()
             }
             Some(Source::Node(Node { value: Value::List(items), .. }, _)) => {
@@ -213,7 +214,6 @@ impl<'a> Section<'a> {
                 self.report(key, place, format!("must be a list, not {}", node.value.kind()));
                 Vec::new()
             }
-            Some(Source::Variable(..)) => Vec::new(),
         }
     }
 

@@ -52,7 +52,7 @@ pub(super) fn receivers(root: &Section<'_>, smtp: bool) -> Vec<Receiver> {
         let name = at.found("name", text);
         refuse_twice(at, &mut seen, name.as_ref());
         let slack = at.inner("slack", slack);
-        let email = at.inner("email", |at| email(at, smtp));
+        let email = at.inner("email", |at| Some(email(at, smtp)));
         let webhook = at.inner("webhook", webhook);
         if !["slack", "email", "webhook"].into_iter().any(|channel| at.has(channel)) {
             at.report("", at.place().clone(), "must have at least one of slack, email and webhook");
@@ -82,7 +82,7 @@ fn slack(at: &Section<'_>) -> Option<Slack> {
     }
 }
 
-fn email(at: &Section<'_>, smtp: bool) -> Option<Email> {
+fn email(at: &Section<'_>, smtp: bool) -> Email {
     let to = at.values("to", address);
     if !at.has("to") {
         at.report("to", at.place().clone(), "is missing: a list of addresses");
@@ -90,7 +90,7 @@ fn email(at: &Section<'_>, smtp: bool) -> Option<Email> {
     if !smtp {
         at.report("", at.place().clone(), "needs a mail server: add `smtp: {url: …, from: …}`");
     }
-    Some(Email { to })
+    Email { to }
 }
 
 /// A signed webhook, of a receiver or of a rollback policy.

@@ -53,12 +53,12 @@ pub struct Period {
 
 impl Calendar {
     /// The local date; `None` beyond the years that chrono can show.
-    pub fn date(&self, at: Timestamp) -> Option<NaiveDate> {
+    pub fn date(self, at: Timestamp) -> Option<NaiveDate> {
         Some(at.to_datetime()?.with_timezone(&self.time_zone).date_naive())
     }
 
     /// The first instant of a local day, which is not midnight where the clock jumps over it.
-    fn start_of(&self, date: NaiveDate) -> Option<Timestamp> {
+    fn start_of(self, date: NaiveDate) -> Option<Timestamp> {
         let mut local = NaiveDateTime::from(date);
         // No zone has ever skipped more than a day (Samoa skipped 2011-12-30).
         for _ in 0..=96 {
@@ -71,19 +71,19 @@ impl Calendar {
     }
 
     /// How many local days a window spans: a day of 23 or 25 hours is one day.
-    pub fn days(&self, window: Window) -> Option<f64> {
+    pub fn days(self, window: Window) -> Option<f64> {
         let (first, last) = (self.date(window.from)?, self.date(window.to)?);
         let whole = signed_float(last.signed_duration_since(first).num_days());
         Some(whole + self.share_of_day(window.to, last)? - self.share_of_day(window.from, first)?)
     }
 
-    fn share_of_day(&self, at: Timestamp, date: NaiveDate) -> Option<f64> {
+    fn share_of_day(self, at: Timestamp, date: NaiveDate) -> Option<f64> {
         let start = self.start_of(date)?;
         let length = self.start_of(date.succ_opt()?)?.micros_since(start);
         Some(signed_float(at.micros_since(start)) / signed_float(length.max(1)))
     }
 
-    fn first_day(&self, unit: Unit, date: NaiveDate) -> Option<NaiveDate> {
+    fn first_day(self, unit: Unit, date: NaiveDate) -> Option<NaiveDate> {
         match unit {
             Unit::Day => Some(date),
             Unit::Week => {
@@ -96,7 +96,7 @@ impl Calendar {
 
     /// The periods that a window touches, in order; `None` for more than `limit` of them or years
     /// beyond what chrono can show.
-    pub fn periods(&self, unit: Unit, window: Window, limit: usize) -> Option<Vec<Period>> {
+    pub fn periods(self, unit: Unit, window: Window, limit: usize) -> Option<Vec<Period>> {
         let mut day = self.first_day(unit, self.date(window.from)?)?;
         let mut periods = Vec::new();
         loop {

@@ -20,7 +20,7 @@ pub(super) struct Undo {
 /// A hotfix and the failed deployment that it repairs.
 pub(super) struct Fix {
     by: usize,
-    fixed: usize,
+    repaired: usize,
 }
 
 /// The deployments that an incident belongs to, with how that is known.
@@ -210,23 +210,25 @@ pub(super) fn hotfixes(work: &mut Work<'_>, incidents: &[&Incident], links: &[Li
             }
             let earlier = place.order.get(..position).unwrap_or_default();
             let named = work.deployments.get(*row).and_then(|hotfix| hotfix.rolls_back.as_ref());
-            let (fixed, link) = match named {
+            let (repaired, link) = match named {
                 Some(named) => (work.by_key.get(named).copied(), LinkKind::Explicit),
-                None => (repaired(work, *row, earlier, incidents, links, undos), LinkKind::Inferred),
+                None => (broken(work, *row, earlier, incidents, links, undos), LinkKind::Inferred),
             };
-            fixes.extend(fixed.filter(|fixed| fixed != row).map(|fixed| (Fix { by: *row, fixed }, link)));
+            fixes
+                .extend(repaired.filter(|repaired| repaired != row).map(|repaired| (Fix { by: *row, repaired }, link)));
         }
     }
     for (fix, link) in &fixes {
         let Some(by) = work.rows.get(fix.by).map(|row| row.key.clone()) else { continue };
-        if let Some(fixed) = work.rows.get_mut(fix.fixed) {
-            fixed.because.push(Because::deployment(Cause::Hotfix, &by, *link));
+        if let Some(repaired) = work.rows.get_mut(fix.repaired) {
+            repaired.because.push(Because::deployment(Cause::Hotfix, &by, *link));
         }
     }
     fixes.into_iter().map(|(fix, _)| fix).collect()
 }
 
-fn repaired(
+/// The deployment that a hotfix repairs which names none.
+fn broken(
     work: &Work<'_>,
     hotfix: usize,
     earlier: &[usize],
@@ -267,7 +269,7 @@ pub(super) fn restorations(
     }
     for fix in fixes {
         if let Some(at) = work.finished(fix.by) {
-            ends.entry(fix.fixed).or_default().push((at, Cause::Hotfix));
+            ends.entry(fix.repaired).or_default().push((at, Cause::Hotfix));
         }
     }
     // Overlapping incidents are one interval: it lasts until the last of them is resolved.

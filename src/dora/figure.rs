@@ -159,7 +159,8 @@ pub fn figures_with_previous(selected: &Selected<'_>, question: &Question, bench
     figures(selected, question, benchmark).after(&figures(selected, &before, None))
 }
 
-fn figure(metric: Metric, selected: &Selected<'_>, question: &Question, benchmark: Option<&Benchmark>) -> Figure {
+/// One figure of the question's window.
+pub fn figure(metric: Metric, selected: &Selected<'_>, question: &Question, benchmark: Option<&Benchmark>) -> Figure {
     let counted = counted(metric, selected, question);
     let mut excluded = BTreeMap::new();
     for row in &counted.excluded {

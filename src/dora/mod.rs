@@ -22,6 +22,8 @@ pub mod row;
 pub mod rules;
 pub mod select;
 pub mod stats;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

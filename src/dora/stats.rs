@@ -41,7 +41,7 @@ impl Center {
 }
 
 /// The percentile `p` (0 to 100) of sorted values by linear interpolation, type 7 of Hyndman and
-/// Fan (1996): what R, NumPy and spreadsheets answer by default.
+/// Fan (1996): what R, `NumPy` and spreadsheets answer by default.
 pub fn percentile(sorted: &[i64], p: f64) -> Option<f64> {
     let last = u64::try_from(sorted.len()).ok()?.checked_sub(1)?;
     let position = float(last) * p / 100.0;

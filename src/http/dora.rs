@@ -11,7 +11,7 @@ use super::{Caller, Problem};
 use crate::app::App;
 use crate::dora::calendar::{Period, Unit};
 use crate::dora::count::{Question, counted};
-use crate::dora::figure::{Figures, NoValue, figures, figures_with_previous};
+use crate::dora::figure::{Figures, NoValue, figure, figures, figures_with_previous};
 use crate::dora::{Metric, benchmark, explain};
 use crate::http::auth::Scope;
 use crate::store::derived::DoraCache;
@@ -101,13 +101,12 @@ pub async fn explanation(
     params: Params<DoraParams, PageParams>,
 ) -> Result<web::Json<Explanation>, Problem> {
     caller.require(Scope::Read)?;
-    let known = || not_known("metric", &metric, Metric::ALL.map(Metric::name));
-    let metric = Metric::from_name(&metric).ok_or_else(known)?;
+    let metric = Metric::from_name(&metric).ok_or_else(|| unknown_metric(&metric))?;
     let (limit, after) = (params.1.limit()?, params.1.cursor()?);
     let asked = Asked::read(&app, &cache, &params.0).await?;
     let (rows, question) = (asked.rows(), &asked.question);
     let page = explain::page(&counted(metric, &rows, question), after.as_ref(), limit);
-    let figure = figures(&rows, question, None).get(metric).clone();
+    let figure = figure(metric, &rows, question, None);
     Ok(web::Json(Explanation {
         metric,
         value: figure.value,
@@ -123,6 +122,12 @@ pub async fn explanation(
         excluded: page.excluded,
         next: page.next.as_ref().and_then(cursor),
     }))
+}
+
+fn unknown_metric(name: &str) -> Problem {
+    let mut problem = not_known("metric", name, Metric::ALL.map(Metric::name));
+    problem.detail = format!("{}; known are: {}", problem.detail, Metric::ALL.map(Metric::name).join(", "));
+    problem
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -26,13 +26,10 @@ fn is_local_by_headers(headers: &HeaderMap) -> bool {
     let Some(host) = only(headers, &header::HOST).and_then(|host| Url::parse(&format!("http://{host}/")).ok()) else {
         return false;
     };
-    let same_site = match headers.contains_key(header::ORIGIN) {
-        false => true,
-        true => only(headers, &header::ORIGIN)
-            .and_then(|origin| Url::parse(origin).ok())
-            .is_some_and(|origin| origin.host().is_some() && origin.host() == host.host()),
-    };
-    host.host().is_some_and(is_loopback_host) && same_site
+    let of_this_host = |origin: Url| origin.host().is_some() && origin.host() == host.host();
+    let same_site = !headers.contains_key(header::ORIGIN)
+        || only(headers, &header::ORIGIN).and_then(|origin| Url::parse(origin).ok()).is_some_and(of_this_host);
+    host.host().is_some_and(|host| is_loopback_host(&host)) && same_site
 }
 
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -41,11 +38,11 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     values.next().is_none().then_some(first)
 }
 
-fn is_loopback_host(host: Host<&str>) -> bool {
+fn is_loopback_host(host: &Host<&str>) -> bool {
     match host {
-        Host::Domain(name) => name == "localhost",
+        Host::Domain(name) => *name == "localhost",
         Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => is_loopback_address(IpAddr::V6(address)),
+        Host::Ipv6(address) => is_loopback_address(IpAddr::V6(*address)),
     }
 }
 

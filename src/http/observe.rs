@@ -1,11 +1,11 @@
 //! Around every request: its id, its span, its metrics, and errors as problems.
 
+use actix_web::Error;
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage};
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -13,6 +13,7 @@ use tracing::Instrument;
 use super::Problem;
 use crate::telemetry::trace;
 
+/// Comes back in the answer, so that a client's report can be found in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 pub fn describe() {
@@ -24,35 +25,29 @@ pub fn describe() {
     );
 }
 
-/// The id of a request: the client's own, or a new one. In the answer as `x-request-id`.
-#[derive(Debug, Clone)]
-struct RequestId(String);
-
 /// Middleware, the outermost.
 pub async fn observe(request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
     let began = Instant::now();
     let id = request_id(&request);
     let method = method_label(request.method());
+    let route = request.match_pattern().unwrap_or_else(|| "unmatched".to_owned());
     let span = tracing::debug_span!(
         "request",
-        otel.name = tracing::field::Empty,
+        otel.name = format!("{method} {route}"),
         otel.kind = "server",
         http.request.method = method,
-        http.route = tracing::field::Empty,
+        http.route = route,
         http.response.status_code = tracing::field::Empty,
-        request_id = id.0,
+        request_id = id,
     );
     trace::continue_from(&span, request.headers());
-    request.extensions_mut().insert(id.clone());
     let mut response = as_problem(next.call(request).instrument(span.clone()).await?);
 
-    let route = response.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());
     let status = response.status();
-    span.record("otel.name", format!("{method} {route}"));
-    span.record("http.route", &route);
     span.record("http.response.status_code", status.as_u16());
-    if status.is_server_error() {
-        tracing::warn!(request_id = id.0, method, route, status = status.as_u16(), "a request failed");
+    // 503 has its reason in the log already, or is what a probe is there to hear.
+    if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
+        tracing::warn!(request_id = id, method, route, status = status.as_u16(), "a request failed");
     }
     histogram!("devpulse_http_request_duration_seconds", "method" => method, "route" => route.clone())
         .record(began.elapsed());
@@ -60,7 +55,7 @@ pub async fn observe(request: ServiceRequest, next: Next<BoxBody>) -> Result<Ser
         .increment(1);
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if let Ok(id) = HeaderValue::from_str(&id.0) {
+    if let Ok(id) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, id);
     }
     if status == StatusCode::UNAUTHORIZED {
@@ -69,12 +64,13 @@ pub async fn observe(request: ServiceRequest, next: Next<BoxBody>) -> Result<Ser
     Ok(response)
 }
 
-fn request_id(request: &ServiceRequest) -> RequestId {
+/// The client's own id, or a new one.
+fn request_id(request: &ServiceRequest) -> String {
     let sent = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
     let sane = |id: &&str| {
         (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
     };
-    RequestId(sent.filter(sane).map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned))
+    sent.filter(sane).map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned)
 }
 
 /// Methods as a label: whatever a client makes up is one value.

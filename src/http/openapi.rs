@@ -9,6 +9,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, OpenApi, Ref, ResponseBuilder};
 
 use super::Problem;
+use crate::dora::count::LeadFrom;
+use crate::dora::select::Arrival;
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -17,7 +19,8 @@ use super::Problem;
         description = "Events in; DORA metrics, error budgets, alerts and rollbacks out.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(Problem)),
+    // Types of query parameters are not gathered from the handlers.
+    components(schemas(Problem, LeadFrom, Arrival)),
     security(("key" = [])),
 )]
 struct Base;

@@ -110,7 +110,7 @@ pub fn time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem
 /// 400 when the text is no duration, zero, or longer than a century.
 pub fn window(name: &str, text: &str) -> Result<Duration, Problem> {
     let parsed = duration::parse(text).map_err(|what| invalid(name, &what))?;
-    let century = Duration::from_secs(36_525 * 86_400);
+    let century = Duration::from_hours(36_525 * 24);
     if parsed.is_zero() || parsed > century {
         return Err(invalid(name, "must be longer than nothing and at most a century"));
     }

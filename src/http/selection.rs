@@ -22,7 +22,7 @@ use crate::store::derived::{DoraCache, Reading, Wanted};
 use crate::store::history;
 use crate::time::Timestamp;
 
-const DEFAULT_WINDOW: Duration = Duration::from_secs(30 * 86_400);
+const DEFAULT_WINDOW: Duration = Duration::from_hours(30 * 24);
 
 #[derive(Debug, Clone, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -72,8 +72,8 @@ impl Writer {
     }
 }
 
-/// Reads what [`Writer`] wrote; whatever it is given, it answers or refuses, and never allocates
-/// more than the input is long.
+/// Reads what [`Writer`] wrote; whatever it is given, it answers or refuses, and what it allocates
+/// is bounded by the length of the input.
 pub(super) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {

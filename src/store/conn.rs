@@ -46,7 +46,7 @@ macro_rules! on_conn {
 /// wrapper: there the rows are copied and the same statement runs synchronously.
 /// `batch!(conn, execute, rows => insert_into(t).values(rows).on_conflict_do_nothing())` where
 /// `rows: &[Row]` and `Row: Clone + Send + 'static`. Keep rows × columns below 32,766 binds
-/// ([`MAX_BINDS`](crate::store::conn::MAX_BINDS)).
+/// ([`MAX_BINDS`]).
 macro_rules! batch {
     ($conn:expr, $run:ident, $rows:ident => $statement:expr) => {
         match $conn {

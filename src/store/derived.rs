@@ -145,14 +145,11 @@ impl State {
         };
         let mut services = Vec::with_capacity(names.len());
         for name in names {
-            let derived = match self.services.get(&name) {
-                Some(entry) => Arc::clone(&entry.derived),
-                None => {
-                    let entry = load_service(conn, rules, known, &name).await?;
-                    Arc::clone(&self.services.entry(name).or_insert(entry).derived)
-                }
-            };
-            services.push(derived);
+            if !self.services.contains_key(&name) {
+                let entry = load_service(conn, rules, known, &name).await?;
+                self.services.insert(name.clone(), entry);
+            }
+            services.extend(self.services.get(&name).map(|entry| Arc::clone(&entry.derived)));
         }
         let without_service = match wanted {
             Wanted::All => known.without_service(rules, &services),

@@ -126,7 +126,7 @@ impl Store {
             Self::Postgres(pool) => Conn::Postgres(pool.get().await?),
             Self::Sqlite { writer, .. } => {
                 let mut conn = Conn::SqliteWriter(Arc::clone(writer).lock_owned().await);
-                // A transaction whose owner was dropped half way is still open here.
+                // A commit that was given up half way is still open here.
                 if conn.roll_back().await.is_ok() {
                     tracing::warn!("an abandoned transaction was rolled back");
                 }
@@ -134,7 +134,7 @@ impl Store {
             }
         };
         conn.begin().await?;
-        Ok(Tx(conn))
+        Ok(Tx(Some(conn)))
     }
 
     /// How many connections are open, idle and waited for.
@@ -153,9 +153,11 @@ impl Store {
     }
 }
 
-/// An open transaction. Dropping it without [`Tx::commit`] undoes it: SQLite's writer is rolled
-/// back by whoever takes it next, a PostgreSQL connection is thrown away by the pool.
-pub struct Tx(Conn);
+/// An open transaction. Dropping it without [`Tx::commit`] undoes it at once, in the background:
+/// left open it would keep its locks, and SQLite's would keep every other process waiting.
+///
+/// Holds its connection until it is committed, undone or dropped, each of which is its end.
+pub struct Tx(Option<Conn>);
 
 impl Tx {
     /// Commits, durably.
@@ -164,11 +166,13 @@ impl Tx {
     /// The database did not commit, and nothing of the transaction is kept; or the connection was
     /// lost before it could answer: then [`in_doubt`] finds out.
     pub async fn commit(mut self) -> Result<(), StoreError> {
-        let committed = self.0.commit().await;
-        if committed.is_err() {
-            // Where the connection is lost this fails too, and the pool throws it away.
-            let _ = self.0.roll_back().await;
+        let committed = self.deref_mut().commit().await;
+        if committed.is_ok() {
+            self.0 = None;
+            return Ok(());
         }
+        // Where the connection is lost this fails too, and the pool throws it away.
+        let _ = self.roll_back().await;
         committed
     }
 
@@ -177,7 +181,20 @@ impl Tx {
     /// # Errors
     /// The database did not answer; the transaction is undone all the same.
     pub async fn roll_back(mut self) -> Result<(), StoreError> {
-        self.0.roll_back().await
+        let undone = self.deref_mut().roll_back().await;
+        self.0 = None;
+        undone
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        let (Some(mut conn), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) else { return };
+        runtime.spawn(async move {
+            if let Err(error) = conn.roll_back().await {
+                tracing::warn!(%error, "a dropped transaction was not rolled back");
+            }
+        });
     }
 }
 
@@ -185,12 +202,18 @@ impl Deref for Tx {
     type Target = Conn;
 
     fn deref(&self) -> &Conn {
-        &self.0
+        match &self.0 {
+            Some(conn) => conn,
+            None => unreachable!("a transaction that has ended is not there any more"),
+        }
     }
 }
 
 impl DerefMut for Tx {
     fn deref_mut(&mut self) -> &mut Conn {
-        &mut self.0
+        match &mut self.0 {
+            Some(conn) => conn,
+            None => unreachable!("a transaction that has ended is not there any more"),
+        }
     }
 }

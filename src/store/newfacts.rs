@@ -38,23 +38,18 @@ impl Watermark {
     /// # Errors
     /// The database does not answer.
     pub async fn advance(&mut self, conn: &mut Conn) -> Result<Option<Vec<DeliveryEvent>>, StoreError> {
-        let floor = self.seen.as_ref().map_or(i64::MIN, |seen| seen.floor);
-        let query = || fact::table.filter(fact::id.gt(floor)).select((count_star(), max(fact::id)));
-        let newest = match &self.seen {
-            Some(seen) => {
-                let (count, newest): (i64, Option<i64>) = on_conn!(conn, |c| query().get_result(c).await)?;
-                let known = i64::try_from(seen.above_floor.len()).unwrap_or(i64::MAX);
-                if count == known && newest == seen.above_floor.last().copied() {
-                    return Ok(Some(Vec::new()));
-                }
-                newest
-            }
-            None => {
-                let newest = || fact::table.select(max(fact::id));
-                on_conn!(conn, |c| newest().get_result::<Option<i64>>(c).await)?
-            }
+        let Some(seen) = &self.seen else {
+            let newest = || fact::table.select(max(fact::id));
+            let newest: Option<i64> = on_conn!(conn, |c| newest().get_result(c).await)?;
+            return self.look(conn, newest.map_or(i64::MIN, |newest| newest.saturating_sub(LATE))).await;
         };
-        let floor = newest.map_or(floor, |newest| floor.max(newest.saturating_sub(LATE)));
+        let query = || fact::table.filter(fact::id.gt(seen.floor)).select((count_star(), max(fact::id)));
+        let (count, newest): (i64, Option<i64>) = on_conn!(conn, |c| query().get_result(c).await)?;
+        let known = i64::try_from(seen.above_floor.len()).unwrap_or(i64::MAX);
+        if count == known && newest == seen.above_floor.last().copied() {
+            return Ok(Some(Vec::new()));
+        }
+        let floor = newest.map_or(seen.floor, |newest| seen.floor.max(newest.saturating_sub(LATE)));
         self.look(conn, floor).await
     }
 

@@ -8,7 +8,7 @@ use diesel_async::RunQueryDsl;
 
 use super::codec::{decode_histogram, encode_histogram};
 use super::conn::{MAX_BINDS, batch, on_conn};
-use super::schema::{bucket, series as series_table};
+use super::schema::bucket;
 use super::{Conn, StoreError, series};
 use crate::event::{SeriesKey, TelemetryDelta};
 
@@ -161,29 +161,4 @@ pub async fn load_buckets(conn: &mut Conn, resolution: i32, from_start: i64) -> 
         buckets.push(Bucket { series: series.clone(), start: row.start, delta: row.delta()? });
     }
     Ok(buckets)
-}
-
-/// What each version of a service did between `from` and `to` (seconds since the epoch, half open,
-/// multiples of the resolution), by version.
-///
-/// # Errors
-/// The database does not answer, or a stored bucket cannot be read.
-pub async fn version_totals(
-    conn: &mut Conn,
-    (service, environment): (&str, &str),
-    resolution: i32,
-    (from, to): (i64, i64),
-) -> Result<BTreeMap<String, TelemetryDelta>, StoreError> {
-    let rows: Vec<(String, Row)> = on_conn!(conn, |c| bucket::table
-        .inner_join(series_table::table.on(series_table::id.eq(bucket::series_id)))
-        .filter(series_table::service.eq(service).and(series_table::environment.eq(environment)))
-        .filter(bucket::resolution.eq(resolution).and(bucket::start.ge(from)).and(bucket::start.lt(to)))
-        .select((series_table::version, Row::as_select()))
-        .load(c)
-        .await)?;
-    let mut totals = BTreeMap::<String, TelemetryDelta>::new();
-    for (version, row) in rows {
-        totals.entry(version).or_default().merge(&row.delta()?);
-    }
-    Ok(totals)
 }

@@ -180,7 +180,7 @@ async fn large_bodies_and_bombs_are_refused_in_little_memory() {
         is_problem(&server.post("application/json", Some(encoding), bomb).await, 413);
     }
     let grown = peak_memory(server.pid) - before;
-    assert!(grown < 200 << 20, "bombs of 1 GiB made the process grow by {} MiB", grown >> 20);
+    assert!(grown < 150 << 20, "bombs of 300 MiB made the process grow by {} MiB", grown >> 20);
 
     let many = vec![request(); 10_001];
     is_problem(&server.json(&json!(many)).await, 413);
@@ -188,16 +188,16 @@ async fn large_bodies_and_bombs_are_refused_in_little_memory() {
 }
 
 /// How many times the mebibyte stands in each bomb.
-const MEBIBYTES: usize = 1_024;
+const MEBIBYTES: usize = 300;
 
 fn gzip(blank: &[u8]) -> Vec<u8> {
-    let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     (0..MEBIBYTES).for_each(|_| writer.write_all(blank).unwrap());
     writer.finish().unwrap()
 }
 
 fn zlib(blank: &[u8]) -> Vec<u8> {
-    let mut writer = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    let mut writer = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
     (0..MEBIBYTES).for_each(|_| writer.write_all(blank).unwrap());
     writer.finish().unwrap()
 }
@@ -210,7 +210,7 @@ fn zstd(blank: &[u8]) -> Vec<u8> {
 
 fn brotli(blank: &[u8]) -> Vec<u8> {
     let mut bomb = Vec::new();
-    let mut writer = brotli::CompressorWriter::new(&mut bomb, 1 << 16, 5, 22);
+    let mut writer = brotli::CompressorWriter::new(&mut bomb, 1 << 16, 1, 22);
     (0..MEBIBYTES).for_each(|_| writer.write_all(blank).unwrap());
     drop(writer);
     bomb

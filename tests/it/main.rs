@@ -16,6 +16,7 @@
 mod support;
 
 mod alerts;
+mod alerts_api;
 mod bad_input;
 mod committer;
 mod config;

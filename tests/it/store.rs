@@ -1,6 +1,10 @@
 //! The store itself: migrations on both back ends, transactions, the right to act.
 
-use devpulse::store::lease;
+use std::time::Duration;
+
+use devpulse::http::auth::Scope;
+use devpulse::http::keys;
+use devpulse::store::{key, lease, open};
 use devpulse::time::Timestamp;
 
 use crate::support::db::on_both;
@@ -23,10 +27,19 @@ on_both! {
         assert!(!lease::is_current(&mut conn, 1).await.unwrap());
     }
 
-    async fn a_dropped_transaction_leaves_nothing(db: TestDb) {
-        let abandoned = db.store.begin().await.unwrap();
+    async fn a_dropped_transaction_leaves_nothing_and_holds_nobody_up(db: TestDb) {
+        let key = keys::create("first", &[Scope::Read], Timestamp::from_seconds(1)).unwrap().stored;
+        let mut abandoned = db.store.begin().await.unwrap();
+        key::insert(&mut abandoned, &key).await.unwrap();
         drop(abandoned);
-        let again = db.store.begin().await.unwrap();
-        again.commit().await.unwrap();
+        // Another process, such as a command line beside the server.
+        let other = open::open(&db.url, 1).await.unwrap();
+        let insert = async {
+            let mut tx = other.begin().await.unwrap();
+            key::insert(&mut tx, &key).await.unwrap();
+            tx.commit().await.unwrap();
+        };
+        tokio::time::timeout(Duration::from_secs(3), insert).await.expect("the other process is locked out");
+        assert_eq!(key::all(&mut db.store.read().await.unwrap()).await.unwrap(), [key]);
     }
 }

@@ -12,7 +12,9 @@ pub fn apply(tables: &mut Tables, sql: &str) {
         let statement = statement.split_whitespace().collect::<Vec<_>>().join(" ");
         if let Some(rest) = statement.strip_prefix("CREATE TABLE ") {
             let (name, body) = rest.split_once('(').expect("a table has columns");
-            let body = body.trim_end().strip_suffix(')').expect("the list of columns ends");
+            // How SQLite lays the rows out is its own affair.
+            let body = body.trim_end().trim_end_matches("WITHOUT ROWID").trim_end();
+            let body = body.strip_suffix(')').expect("the list of columns ends");
             let lines = top_level_parts(body).iter().map(|part| definition(part)).collect();
             tables.insert(name.trim().to_owned(), lines);
         } else if let Some(rest) = statement.strip_prefix("ALTER TABLE ") {
@@ -102,7 +104,7 @@ pub fn diesel_tables(schema: &str) -> Tables {
 
 #[cfg(test)]
 const SQLITE: &str = "-- a comment; with a semicolon\nCREATE TABLE a (\n  id INTEGER PRIMARY KEY AUTOINCREMENT,\n  \
-                      body BLOB NOT NULL,\n  UNIQUE (id, body)\n);\nCREATE INDEX a_id ON a (id);\n\
+                      body BLOB NOT NULL,\n  UNIQUE (id, body)\n) WITHOUT ROWID;\nCREATE INDEX a_id ON a (id);\n\
                       ALTER TABLE a ADD COLUMN at BIGINT;";
 
 #[test]

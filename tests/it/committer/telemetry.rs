@@ -177,25 +177,6 @@ on_both! {
         assert_eq!(lines(&db.store, all).await, ["f last 6 10000000 30000000"]);
     }
 
-    async fn versions_are_summed_apart(db: TestDb) {
-        let running = Running::start(&db.store).await;
-        for (service, version, start) in
-            [("a", "1", 0), ("a", "1", 10), ("a", "2", 10), ("a", "2", 20), ("b", "1", 10), ("a", "1", 60)]
-        {
-            let series = SeriesKey { version: version.into(), ..series(service) };
-            let deltas = [((series, start), delta(1, 1, 5))].into();
-            running.submit(unkeyed(TelemetryBatch { deltas, ..TelemetryBatch::default() })).await;
-        }
-        running.stop().await;
-        let mut conn = db.store.read().await.unwrap();
-        let of_a = ("a", "production");
-        let fine = stored::version_totals(&mut conn, of_a, 10, (10, 60)).await.unwrap();
-        let expected = [("1".to_owned(), delta(1, 1, 5)), ("2".to_owned(), delta(2, 2, 5))];
-        assert_eq!(fine, expected.into());
-        let coarse = stored::version_totals(&mut conn, of_a, 60, (0, 120)).await.unwrap();
-        assert_eq!(coarse["1"], delta(3, 3, 5));
-    }
-
     async fn what_is_old_is_deleted_level_by_level(db: TestDb) {
         let running = Running::start(&db.store).await;
         for service in 0..3 {

@@ -1,11 +1,13 @@
 //! What the tests stand on.
 
+pub mod alerting;
 pub mod database;
 pub mod db;
 pub mod devpulse;
 pub mod github;
 pub mod haproxy;
 pub mod http;
+pub mod peer;
 pub mod ports;
 pub mod postgres;
 pub mod process;

@@ -1,0 +1,6 @@
+//! Histories with known answers, and histories made up at random.
+
+mod cases;
+mod history;
+mod properties;
+mod reference;
