@@ -12,7 +12,7 @@ use crate::config::model::Severity;
 use crate::time::Timestamp;
 
 /// Moving figures are told at most this often.
-pub const REFRESH_EVERY: Duration = Duration::from_secs(60);
+pub const REFRESH_EVERY: Duration = Duration::from_mins(1);
 
 /// One incident of one fingerprint, from pending to resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

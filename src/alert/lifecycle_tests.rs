@@ -279,7 +279,7 @@ proptest! {
                 worst = Severity::Page;
             }
             let transition =
-                step(alert.as_ref(), &observation(condition(seen), Duration::ZERO, KEEP_FIRING_FOR), at(second as i64));
+                step(alert.as_ref(), &observation(condition(seen), Duration::ZERO, KEEP_FIRING_FOR), at(i64::try_from(second).unwrap()));
             alert = active(transition, alert);
             if let Some(alert) = &alert {
                 prop_assert_eq!(alert.severity, worst);

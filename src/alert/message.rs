@@ -51,10 +51,10 @@ impl Event {
         match change {
             Change::Fired => Some(Self::Fired),
             Change::Escalated => Some(Self::Escalated),
-            Change::Updated => Some(Self::Updated),
             Change::Refreshed => Some(Self::Refreshed),
             Change::Resolved if group_is_over => Some(Self::Resolved),
-            Change::Resolved => Some(Self::Updated),
+            // One of several is over.
+            Change::Updated | Change::Resolved => Some(Self::Updated),
             Change::Started
             | Change::Frozen
             | Change::Thawed

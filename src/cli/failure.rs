@@ -23,6 +23,9 @@ pub enum Failure {
     Server { server: String, source: reqwest::Error },
     #[error("{0}")]
     Refused(String),
+    /// What was to be checked does not work.
+    #[error("{0}")]
+    Check(String),
     #[error("{0}")]
     Telemetry(#[from] TelemetryError),
     #[error("{0}")]
@@ -45,6 +48,7 @@ impl Failure {
     const fn code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Unfit(_) => 3,
+            Self::Check(_) => 5,
             Self::Database(_) | Self::Server { .. } => 4,
             Self::Refused(_) | Self::Telemetry(_) | Self::Demo(_) | Self::Io(_) | Self::Random(_) => 1,
         }

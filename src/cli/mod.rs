@@ -1,5 +1,6 @@
 //! The command line: what commands exist, and what each needs.
 
+mod alert;
 mod check;
 pub mod demo;
 mod failure;
@@ -56,6 +57,9 @@ enum Command {
     /// Rollbacks of a running DevPulse: list, show, approve, cancel
     #[command(subcommand)]
     Rollback(rollback::Command),
+    /// Alerts: try the way to a receiver
+    #[command(subcommand)]
+    Alert(alert::Command),
     /// A story in under a minute: a bad deployment, the burn, the alert, the rollback, the recovery
     Demo(demo::Options),
 }
@@ -108,6 +112,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Keys(command) => keys::run(command, cli.output).await,
         Command::Rollback(command) => rollback::run(command, cli.output).await,
+        Command::Alert(command) => alert::run(command, cli.output).await,
         Command::Demo(options) => Ok(demo::run(options, cli.output).await?),
     }
 }

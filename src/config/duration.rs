@@ -55,9 +55,9 @@ mod tests {
     #[test]
     fn units_may_be_joined() {
         assert_eq!(parse("300ms"), Ok(Duration::from_millis(300)));
-        assert_eq!(parse("1h30m"), Ok(Duration::from_secs(5400)));
-        assert_eq!(parse("30d"), Ok(Duration::from_secs(30 * 86_400)));
-        assert_eq!(parse("2w"), Ok(Duration::from_secs(14 * 86_400)));
+        assert_eq!(parse("1h30m"), Ok(Duration::from_mins(90)));
+        assert_eq!(parse("30d"), Ok(Duration::from_hours(720)));
+        assert_eq!(parse("2w"), Ok(Duration::from_hours(336)));
     }
 
     #[test]

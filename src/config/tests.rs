@@ -78,7 +78,7 @@ const OPTIONAL: [&str; 20] = [
 fn the_examples_load_and_show_the_defaults_of_optional_keys() {
     let full = loaded("example", &example());
     let optional = |line: &&str| OPTIONAL.contains(&line.trim_start().split(':').next().unwrap_or_default());
-    let bare: String = example().lines().filter(|line| !optional(line)).map(|line| format!("{line}\n")).collect();
+    let bare = example().lines().filter(|line| !optional(line)).collect::<Vec<_>>().join("\n");
     let bare = loaded("bare", &bare);
     let shown = |config: &Config| format!("{:#?} {:#?}", config.rollback, config.sources);
     assert_eq!(shown(&full), shown(&bare));

@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 #[derive(ToSchema)]
 #[serde(untagged)]
 pub enum EventBody {
-    One(EventSchema),
+    One(Box<EventSchema>),
     Several(Vec<EventSchema>),
 }
 

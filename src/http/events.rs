@@ -112,9 +112,10 @@ pub async fn post_events(
     for ((kind, outcome), events) in reading.pending.tally(&committed) {
         count_events(kind, outcome, events);
     }
-    let mut countings = match reading.with_items {
-        true => countings(&app, &config, reading.pending.accepted(&committed)).await,
-        false => HashMap::new(),
+    let mut countings = if reading.with_items {
+        countings(&app, &config, reading.pending.accepted(&committed)).await
+    } else {
+        HashMap::new()
     };
     let counting = |index| countings.remove(&index);
     Ok(web::Json(reading.pending.receipt(&committed, reading.with_items, counting)))

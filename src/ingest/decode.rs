@@ -114,10 +114,10 @@ pub fn decode(body: Bytes, encoding: Encoding, limit: usize) -> Result<Bytes, Bo
 }
 
 fn drain(decoder: impl Read, limit: usize) -> Result<Bytes, BodyError> {
-    let mut decoded = Vec::new();
+    let mut plain = Vec::new();
     let allowed = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    decoder.take(allowed).read_to_end(&mut decoded).map_err(|error| BodyError::Corrupt(error.to_string()))?;
-    if decoded.len() > limit { Err(BodyError::DecodedTooLarge { limit }) } else { Ok(decoded.into()) }
+    decoder.take(allowed).read_to_end(&mut plain).map_err(|error| BodyError::Corrupt(error.to_string()))?;
+    if plain.len() > limit { Err(BodyError::DecodedTooLarge { limit }) } else { Ok(plain.into()) }
 }
 
 /// `deflate` is the zlib format, but some senders leave the zlib header out.

@@ -13,19 +13,14 @@ use crate::num;
 use crate::time::Timestamp;
 
 /// What stands at a field's place.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub enum Field<T> {
     /// Nothing, or null.
+    #[default]
     Absent,
     Given(T),
     /// Something else, such as "a number".
     Wrong(&'static str),
-}
-
-impl<T> Default for Field<T> {
-    fn default() -> Self {
-        Self::Absent
-    }
 }
 
 pub type Text<'a> = Cow<'a, str>;

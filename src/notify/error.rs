@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The longest a peer may make us wait.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 /// Characters of a peer's answer that are kept.
 const MAX_DETAIL: usize = 500;
 

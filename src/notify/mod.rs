@@ -41,7 +41,7 @@ pub struct Message<'a> {
 pub enum Notifier {
     Slack(slack::Bot),
     SlackIncoming(slack::Incoming),
-    Email(email::Mailer),
+    Email(Box<email::Mailer>),
     Webhook(webhook::Hook),
     /// Its configuration cannot work; every message says why.
     Broken(String),
@@ -151,7 +151,10 @@ fn ways(
         None => {}
     }
     if let Some(email) = &receiver.email {
-        ways.push((Channel::Email, email::Mailer::new(email, smtp, public_url.cloned()).map(Notifier::Email)));
+        ways.push((
+            Channel::Email,
+            email::Mailer::new(email, smtp, public_url.cloned()).map(Box::new).map(Notifier::Email),
+        ));
     }
     if let Some(hook) = &receiver.webhook {
         ways.push((Channel::Webhook, webhook::Hook::new(hook).map(Notifier::Webhook)));

@@ -151,7 +151,7 @@ mod tests {
     fn retry_after_is_seconds_or_a_date() {
         let now = Timestamp::parse("2026-01-05T10:00:00Z").unwrap();
         assert_eq!(retry_after("7", now), Some(Duration::from_secs(7)));
-        assert_eq!(retry_after("Mon, 05 Jan 2026 10:02:00 GMT", now), Some(Duration::from_secs(120)));
+        assert_eq!(retry_after("Mon, 05 Jan 2026 10:02:00 GMT", now), Some(Duration::from_mins(2)));
         assert_eq!(retry_after("Mon, 05 Jan 2026 09:00:00 GMT", now), Some(Duration::ZERO));
         assert_eq!(retry_after("soon", now), None);
     }

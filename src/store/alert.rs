@@ -114,15 +114,14 @@ async fn join_group(
         .first(c)
         .await
         .optional())?;
-    let group = match open {
-        Some(row) => row.decode()?,
-        None => {
-            let id = group_id(&route.receiver, &key, now);
-            let receiver = route.receiver.clone();
-            let group = Group { id, receiver, labels, opened_at: now, resolved_at: None, revision: 0 };
-            write_group(conn, &group).await?;
-            group
-        }
+    let group = if let Some(row) = open {
+        row.decode()?
+    } else {
+        let id = group_id(&route.receiver, &key, now);
+        let receiver = route.receiver.clone();
+        let group = Group { id, receiver, labels, opened_at: now, resolved_at: None, revision: 0 };
+        write_group(conn, &group).await?;
+        group
     };
     on_conn!(conn, |c| diesel::update(alert::table.find(&alert.id))
         .set(alert::group_id.eq(&group.id))

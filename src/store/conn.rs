@@ -12,7 +12,6 @@ use super::StoreError;
 
 pub type SqliteAsync = SyncConnectionWrapper<SqliteConnection>;
 
-#[expect(clippy::large_enum_variant, reason = "a handful exist at a time")]
 /// A connection taken from the store; it goes back when dropped.
 pub enum Conn {
     Postgres(Object<AsyncPgConnection>),

@@ -24,9 +24,9 @@ use crate::time::{Clock, Timestamp};
 /// The outbox is looked at this often even when nothing signals.
 const TIMER: Duration = Duration::from_secs(5);
 /// After this long nobody wants the news any more; the row stays, dead, for people to see.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
+const GIVE_UP_AFTER: Duration = Duration::from_hours(24);
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
+const LONGEST_BACKOFF: Duration = Duration::from_mins(5);
 /// What a lease allows beyond the time one attempt can take.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
 
@@ -85,9 +85,7 @@ impl Dispatcher {
             }
         }
         let now = self.clock.now();
-        let mut conn = self.store.read().await?;
-        alert_metrics::refresh(&mut conn).await?;
-        let due = outbox::next_due(&mut conn, now).await?;
+        let due = outbox::next_due(&mut self.store.read().await?, now).await?;
         let gate = self.gates.lock().values().copied().filter(|gate| *gate > now).min();
         let next = [due, gate].into_iter().flatten().map(|at| at.duration_since(now)).min();
         Ok(next.unwrap_or(TIMER).clamp(Duration::from_millis(1), TIMER))
@@ -172,6 +170,7 @@ impl Dispatcher {
         }
     }
 
+    /// Keeps what became of an attempt.
     async fn keep(
         &self,
         destination: &Destination,
@@ -179,29 +178,27 @@ impl Dispatcher {
         result: Result<(), SendError>,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
+        let Destination { receiver, channel } = destination;
+        let (id, attempt) = (&claimed.id, claimed.attempt);
         let mut tx = self.store.begin().await?;
-        let outcome = match result {
+        let outcome = match result.map_err(|error| (next_attempt(claimed, &error, now), error)) {
             Ok(()) => {
                 outbox::mark_sent(&mut tx, claimed, now).await?;
                 Outcome::Sent
             }
-            Err(error) => match next_attempt(claimed, &error, now) {
-                Some(due) => {
-                    outbox::postpone(&mut tx, claimed, due, &error.to_string()).await?;
-                    tracing::warn!(id = claimed.id, receiver = destination.receiver, channel = %destination.channel,
-                        attempt = claimed.attempt, %due, %error, "a message was not taken; it is tried again");
-                    Outcome::Failed
-                }
-                None => {
-                    outbox::mark_dead(&mut tx, claimed, &error.to_string()).await?;
-                    tracing::error!(id = claimed.id, receiver = destination.receiver, channel = %destination.channel,
-                        attempt = claimed.attempt, %error, "a message is given up");
-                    Outcome::Dead
-                }
-            },
+            Err((Some(due), error)) => {
+                outbox::postpone(&mut tx, claimed, due, &error.to_string()).await?;
+                tracing::warn!(id, receiver, %channel, attempt, %due, %error, "a message was not taken; it is tried again");
+                Outcome::Failed
+            }
+            Err((None, error)) => {
+                outbox::mark_dead(&mut tx, claimed, &error.to_string()).await?;
+                tracing::error!(id, receiver, %channel, attempt, %error, "a message is given up");
+                Outcome::Dead
+            }
         };
         tx.commit().await?;
-        alert_metrics::count(destination.channel, outcome);
+        alert_metrics::count(*channel, outcome);
         Ok(())
     }
 

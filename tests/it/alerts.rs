@@ -13,7 +13,7 @@ use devpulse::time::Timestamp;
 use crate::support::alerting::{CLEAR, at, changed, fires, look, observe, unreachable};
 use crate::support::db::on_both;
 
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 
 /// The messages of an alert's group, the oldest first, as `channel event state`.
 async fn messages(store: &Store, alert: &Alert) -> Vec<String> {
@@ -80,7 +80,7 @@ on_both! {
     async fn pending_alerts_tell_nobody(db: TestDb) {
         let config = unreachable("[service]");
         let wait = |condition| devpulse::alert::Observation {
-            pending_for: Duration::from_secs(60),
+            pending_for: Duration::from_mins(1),
             ..look("checkout", "availability", condition)
         };
         let pending = observe(&db.store, &config, &wait(fires(Page, "Budget burns")), at(0)).await.unwrap();
@@ -217,7 +217,7 @@ on_both! {
             assert!(sent(&db.store, &claimed, at(1)).await);
         }
         let Condition::Firing { severity, mut content } = fires(Page, "Budget burns") else { unreachable!() };
-        content.facts[0].value = "31.0×".to_owned();
+        "31.0×".clone_into(&mut content.facts[0].value);
         let moved = look("checkout", "a", Condition::Firing { severity, content });
         let transition = observe(&db.store, &config, &moved, at(60)).await.unwrap();
         assert!(matches!(transition, Transition::Changed(Change::Refreshed, _)));

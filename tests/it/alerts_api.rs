@@ -20,7 +20,7 @@ use crate::support::db::on_both;
 
 async fn app(store: &Store, config: Config) -> web::Data<App> {
     let settings =
-        Settings { replica: "test".to_owned(), max_waiting: 8, materialise_every: std::time::Duration::from_secs(60) };
+        Settings { replica: "test".to_owned(), max_waiting: 8, materialise_every: std::time::Duration::from_mins(1) };
     let (notices, _) = tokio::sync::mpsc::channel(1);
     let clock = Clock::manual(at(0));
     let (committer, _task) = Committer::start(store.clone(), clock.clone(), settings, notices).await.unwrap();

@@ -1,4 +1,4 @@
-//! The README's examples do what it says: each ```sh block marked `<!-- run -->` is run, in order,
+//! The examples of the README do what it says: each shell block marked `<!-- run -->` is run, in order,
 //! against DevPulse on the example configuration.
 
 use std::process::Command;

@@ -148,9 +148,9 @@ fn all_examples_get_an_honest_outcome() {
     assert_eq!(bodies, 329);
     // Bodies from the real GitHub that lack nothing; what is refused would be a field it always sends.
     assert_eq!(refused, Vec::<String>::new());
-    let expected = [("deployment", 4), ("deployment_status", 4), ("issues", 12), ("push", 2), ("workflow_run", 4)];
+    let expected = [("deployment", 4), ("deployment_status", 4), ("issues", 8), ("push", 2), ("workflow_run", 4)];
     assert_eq!(taken, expected.map(|(event, facts)| (event.to_owned(), facts)).into());
-    assert_eq!(skipped, 329 - 26);
+    assert_eq!(skipped, 329 - 22, "each of the others is one fact");
 }
 
 #[test]
@@ -381,40 +381,36 @@ fn mutilated_bodies_get_an_outcome_too() {
         ("workflow_run", 1),
         ("issues", 9),
     ] {
-        let whole = examples_of(event)[which].clone();
+        let mut body = examples_of(event)[which].clone();
         let mut places = Vec::new();
-        collect(&whole, String::new(), &mut places);
+        collect(&body, String::new(), &mut places);
         assert!(places.len() > 50, "{event}");
         for place in places {
             for value in [Value::Null, json!(-1), json!(""), json!("x\u{0}"), json!([]), json!({})] {
-                let mut body = whole.clone();
-                *body.pointer_mut(&place).unwrap() = value;
+                let kept = std::mem::replace(body.pointer_mut(&place).unwrap(), value);
                 if let Err(fault) = setup.parse(event, &body) {
                     assert!(fault.pointer().starts_with('/'), "{event} {place}: {fault}");
                 }
+                *body.pointer_mut(&place).unwrap() = kept;
             }
         }
     }
+    let raw = examples_of("push")[4].to_string();
+    let environments = EnvironmentNames::new(&[]);
+    let context = Context { received_at: NOW, github: &setup.github, services: &[], environments };
     for cut in (0..2_000).step_by(7) {
-        let raw = examples_of("push")[4].to_string();
-        let context = Context {
-            received_at: NOW,
-            github: &setup.github,
-            services: &[],
-            environments: EnvironmentNames::new(&[]),
-        };
         assert!(parse("push", &raw[..cut], &context).unwrap_err().is_malformed());
     }
 }
 
-/// Pointers of everything in `value`, five levels deep.
+/// Pointers of everything in `value`, three levels deep: beyond that nothing is read but paths.
 fn collect(value: &Value, at: String, places: &mut Vec<String>) {
     let children: Vec<(String, &Value)> = match value {
         Value::Object(map) => map.iter().map(|(key, value)| (key.replace('/', "~1"), value)).collect(),
         Value::Array(list) => list.iter().enumerate().map(|(i, value)| (i.to_string(), value)).collect(),
         _ => Vec::new(),
     };
-    if at.matches('/').count() < 5 {
+    if at.matches('/').count() < 3 {
         for (key, child) in children {
             collect(child, format!("{at}/{key}"), places);
         }

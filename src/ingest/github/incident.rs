@@ -14,6 +14,7 @@ use crate::ingest::wire::{Field, Text};
 use crate::time::Timestamp;
 
 /// What an action means for the incident: a status, when, and how it was resolved.
+#[derive(Clone, Copy)]
 struct Step {
     status: IncidentStatus,
     /// `None`: the time of receipt.
@@ -45,7 +46,7 @@ pub fn issue(payload: IssuePayload<'_>, raw: &str, context: &Context<'_>) -> Res
         return skipped(format!("{action} changes nothing about the incident"));
     }
     let repo = Repo::of(repository(payload.repository)?.full_name, context)?;
-    let facts = steps.into_iter().map(|step| incident(step, &issue, &labels, &repo, raw, context));
+    let facts = steps.into_iter().map(|step| incident(&step, &issue, &labels, &repo, raw, context));
     Ok(Reading::Facts(facts.collect::<Result<_, _>>()?))
 }
 
@@ -84,7 +85,7 @@ fn steps(action: &str, issue: &Issue<'_>) -> Result<Vec<Step>, Fault> {
 }
 
 fn incident(
-    step: Step,
+    step: &Step,
     issue: &Issue<'_>,
     labels: &[String],
     repo: &Repo<'_>,

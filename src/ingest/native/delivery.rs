@@ -69,7 +69,7 @@ pub fn deployment(item: Deployment<'_>, context: &Context<'_>) -> Result<Read, F
     let repository = owned(item.repository.within("/repository", NAME)?);
     let outcome_fix = "give in_progress, succeeded, failed or cancelled";
     let outcome = item.outcome.needed("/outcome", NAME, outcome_fix)?;
-    let kind = item.deployment_kind.within("/kind", NAME)?;
+    let kind = item.nature.within("/kind", NAME)?;
     let changes = list(item.changes.optional("/changes")?, "/changes", MAX_CHANGES)?;
     let changes = changes.into_iter().enumerate().map(|(i, change)| named_change(i, change, repository.as_deref()));
     let time = context.time(item.time)?;

@@ -42,7 +42,7 @@ events! {
         repository: "repository" Text<'a>,
         outcome: "outcome" Text<'a>,
         started_at: "started_at" Text<'a>,
-        deployment_kind: "kind" Text<'a>,
+        nature: "kind" Text<'a>,
         url: "url" Text<'a>,
         schema: "schema" Schema<'a>,
         changes: "changes" List<NamedChange<'a>>,

@@ -3,6 +3,7 @@
 mod dispatch;
 mod mail;
 mod slack;
+mod trial;
 mod webhook;
 
 use std::time::Duration;

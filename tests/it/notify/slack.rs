@@ -73,11 +73,11 @@ on_both! {
         assert_eq!(reply["thread_ts"], "1700000000.000001");
         assert_eq!(reply["reply_broadcast"], true, "an escalation is news to the whole channel");
 
-        scene.clock.advance(std::time::Duration::from_secs(60));
+        scene.clock.advance(std::time::Duration::from_mins(1));
         scene.see("a", figures("31×")).await;
         assert_eq!(peer.paths(), [UPDATE], "figures ring no bell");
 
-        scene.clock.advance(std::time::Duration::from_secs(60));
+        scene.clock.advance(std::time::Duration::from_mins(1));
         scene.see("a", CLEAR).await;
         let asked = peer.take();
         assert_eq!(asked.iter().map(|asked| asked.path.as_str()).collect::<Vec<_>>(), [UPDATE, POST]);

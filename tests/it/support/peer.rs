@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 pub struct Peer {
     port: u16,
@@ -41,12 +41,14 @@ impl Asked {
 /// What the peer answers next.
 #[derive(Debug, Clone)]
 pub enum Reply {
+    /// The usual answer.
+    Usual,
     /// Status, headers, body.
     Status(u16, Vec<(&'static str, String)>, String),
     /// Slack's 200 with an error in it.
     SlackError(&'static str),
-    /// The usual answer, after a while.
-    Slow(Duration),
+    /// The usual answer, but not before the test allows it.
+    Held(Arc<Notify>),
 }
 
 impl Peer {
@@ -100,9 +102,9 @@ async fn answer(request: HttpRequest, body: web::Bytes, state: web::Data<Mutex<S
         (state.script.pop_front(), usual)
     };
     match reply {
-        None => HttpResponse::Ok().json(usual),
-        Some(Reply::Slow(wait)) => {
-            tokio::time::sleep(wait).await;
+        None | Some(Reply::Usual) => HttpResponse::Ok().json(usual),
+        Some(Reply::Held(release)) => {
+            release.notified().await;
             HttpResponse::Ok().json(usual)
         }
         Some(Reply::SlackError(error)) => HttpResponse::Ok().json(json!({"ok": false, "error": error})),
