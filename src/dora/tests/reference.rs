@@ -117,7 +117,9 @@ fn repaired(history: &History, order: &[&Deployment], i: usize) -> Option<Entity
         return Some(order[j].key.clone());
     }
     match i.checked_sub(1) {
-        Some(before) if kind(order, before) == DeploymentKind::Rollback => undone(history, order, before),
+        Some(before) if kind(order, before) == DeploymentKind::Rollback => {
+            undone(history, order, before).filter(|undone| *undone != order[i].key)
+        }
         Some(before) => Some(order[before].key.clone()),
         None => None,
     }
