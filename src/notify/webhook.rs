@@ -4,7 +4,7 @@
 //!
 //! `webhook-id` is the same for every attempt: a receiver that has seen it answers 2xx and does
 //! nothing. A receiver that was away may get the newest state only; each call tells the whole
-//! state of its group.
+//! state of its group. `docs/alert-webhook.md` shows one.
 
 use std::time::Duration;
 

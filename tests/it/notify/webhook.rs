@@ -1,5 +1,6 @@
 //! Signed webhooks, judged by the specification's own library.
 
+use serde_json::Value;
 use standardwebhooks::Webhook;
 
 use super::Scene;
@@ -25,7 +26,28 @@ fn status(status: u16) -> Reply {
     Reply::Status(status, vec![], "told you so".to_owned())
 }
 
+/// Every name in a JSON value, with its path; of a list its first item's.
+fn names(value: &Value, path: &str) -> Vec<String> {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().flat_map(|(name, value)| names(value, &format!("{path}/{name}"))).collect()
+        }
+        Value::Array(items) => items.first().map_or_else(Vec::new, |item| names(item, path)),
+        _ => vec![path.to_owned()],
+    }
+}
+
 on_both! {
+    async fn the_document_shows_what_is_sent(db: TestDb) {
+        let document = include_str!("../../../docs/alert-webhook.md");
+        let example = document.split("```").nth(1).unwrap().trim_start_matches("json");
+        let example: Value = serde_json::from_str(example).unwrap();
+        let peer = Peer::start();
+        let scene = Scene::new(&db.store, &hook(&peer.url("/hook"), SECRET));
+        scene.see("a", fires(Page, "Budget burns")).await;
+        assert_eq!(names(&peer.take()[0].json(), ""), names(&example, ""));
+    }
+
     async fn every_call_is_signed_and_tells_the_whole_state(db: TestDb) {
         let peer = Peer::start();
         let scene = Scene::new(&db.store, &hook(&peer.url("/hook"), SECRET));
