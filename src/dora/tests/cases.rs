@@ -11,7 +11,7 @@ use crate::dora::calendar::{Calendar, Window};
 use crate::dora::count::{LeadFrom, Question, Reason};
 use crate::dora::derive::derive;
 use crate::dora::figure::{Figure, NoValue};
-use crate::dora::row::{Cause, LeadReason, LinkKind};
+use crate::dora::row::{LeadReason, LinkKind};
 use crate::dora::select::Arrival;
 use crate::dora::stats::Center;
 use crate::event::{DeploymentKind, DeploymentOutcome, DeploymentRef, IncidentStatus, PullRequest};
@@ -294,129 +294,6 @@ fn a_deployment_counts_once_however_many_statuses_it_has() {
     story.deploy(started).deploy(deployment("d1", "1", "01:30"));
     assert_eq!(story.figures().deployment_frequency.n, 1);
     assert_eq!(story.derived().deployments[0].finished_at, Some(at("01:00")));
-}
-
-#[test]
-fn several_incidents_of_one_deployment_are_one_failure_and_one_interval() {
-    let mut story = Story::versions(&["1", "2"]);
-    story.trouble("i1", &["d2"], "02:05", Some("02:30")).trouble("i2", &["d2"], "02:20", Some("03:00"));
-    let figures = story.figures();
-    assert_eq!((figures.change_fail_rate.more.failed, figures.change_fail_rate.value), (Some(1), Some(0.5)));
-    let recovery = figures.failed_deployment_recovery_time;
-    assert_eq!((recovery.value, recovery.n), (Some(HOUR), 1));
-    assert_eq!(figures.mean_time_to_recovery.value, Some(32.5 * 60.0));
-}
-
-#[test]
-fn one_incident_of_several_deployments_makes_each_of_them_failed() {
-    let mut story = Story::versions(&["1", "2", "3"]);
-    story.trouble("i", &["d2", "d3"], "03:30", Some("04:00"));
-    assert_eq!(story.failed(), ["d2", "d3"]);
-    let figures = story.figures();
-    assert_eq!(figures.failed_deployment_recovery_time.n, 2);
-    assert_eq!(figures.mean_time_to_recovery.n, 1);
-}
-
-#[test]
-fn an_incident_that_names_nothing_belongs_to_the_newest_deployment_before_it() {
-    let mut story = Story::versions(&["1", "2"]);
-    story.trouble("tie", &[], "02:00", Some("02:10"));
-    assert_eq!(story.failed(), ["d2"]);
-    let because = &story.derived().deployments[1].because[0];
-    assert_eq!((because.kind, because.link), (Cause::Incident, LinkKind::Inferred));
-    assert!(because.confidence < 1.0);
-
-    let mut story = Story::versions(&["1"]);
-    story.trouble("later", &[], "2026-01-06T01:00:01Z", None);
-    assert!(story.failed().is_empty(), "outside the attribution window of a day");
-}
-
-#[test]
-fn a_rollback_during_an_incident_says_which_deployment_it_belongs_to() {
-    let mut story = Story::versions(&["1", "2", "3"]);
-    story.trouble("i", &[], "03:30", Some("05:00"));
-    assert_eq!(story.failed(), ["d3"]);
-    story.deploy(deployment("d4", "1", "04:00"));
-    assert_eq!(story.failed(), ["d2"]);
-    let because = &story.derived().deployments[1].because;
-    assert_eq!(because.iter().map(|b| b.link).collect::<Vec<_>>(), [LinkKind::Inferred, LinkKind::Rollback]);
-}
-
-#[test]
-fn incidents_may_name_versions_and_commits() {
-    for named in [
-        DeploymentRef { version: Some("2".to_owned()), ..DeploymentRef::default() },
-        DeploymentRef { commit: Some("0123456".to_owned()), ..DeploymentRef::default() },
-    ] {
-        let mut story = Story::versions(&["1"]);
-        let mut second = deployment("d2", "2", "02:00");
-        second.commit = Some("0123456789abcdef".to_owned());
-        story.deploy(second).deploy(deployment("d3", "3", "03:00"));
-        let mut opened = incident("i", IncidentStatus::Opened, "04:00");
-        opened.deployments = vec![named];
-        story.incident(opened);
-        assert_eq!(story.failed(), ["d2"]);
-    }
-}
-
-#[test]
-fn an_unknown_deployment_is_waited_for_and_nobody_is_blamed_instead() {
-    let mut story = Story::versions(&["1"]);
-    story.trouble("i", &["d2"], "01:30", None);
-    assert!(story.failed().is_empty());
-    story.deploy(deployment("d2", "2", "01:20"));
-    assert_eq!(story.failed(), ["d2"]);
-}
-
-#[test]
-fn never_restored_counts_as_failed_and_stays_open_with_its_age() {
-    let mut story = Story::versions(&["1", "2"]);
-    story.trouble("i", &["d2"], "02:05", None);
-    let figures = story.figures();
-    let recovery = figures.failed_deployment_recovery_time;
-    assert_eq!(figures.change_fail_rate.value, Some(0.5));
-    assert_eq!((recovery.value, recovery.reason), (None, Some(NoValue::NothingRestored)));
-    let age = at("2026-02-01T00:00:00Z").duration_since(at("02:00")).as_secs_f64();
-    assert_eq!((recovery.more.open, recovery.more.oldest_open_seconds), (Some(1), Some(age)));
-    assert_eq!(figures.mean_time_to_recovery.more.open, Some(1));
-}
-
-#[test]
-fn a_reopened_incident_is_open_again() {
-    let mut story = Story::versions(&["1", "2"]);
-    story.trouble("i", &["d2"], "02:05", Some("03:00"));
-    assert_eq!(story.figures().failed_deployment_recovery_time.value, Some(HOUR));
-    story.incident(incident("i", IncidentStatus::Reopened, "03:30"));
-    let figures = story.figures();
-    assert_eq!(figures.failed_deployment_recovery_time.value, None);
-    assert_eq!((figures.mean_time_to_recovery.value, figures.mean_time_to_recovery.more.open), (None, Some(1)));
-    story.incident(incident("i", IncidentStatus::Resolved, "04:00"));
-    assert_eq!(story.figures().failed_deployment_recovery_time.value, Some(2.0 * HOUR));
-}
-
-#[test]
-fn what_came_first_ended_the_failure() {
-    let mut story = Story::versions(&["1", "2", "1"]);
-    story.trouble("i", &["d2"], "02:05", Some("05:00"));
-    assert_eq!(story.figures().failed_deployment_recovery_time.value, Some(HOUR), "the rollback at 03:00");
-    let mut story = Story::versions(&["1", "2", "1"]);
-    story.trouble("i", &["d2"], "02:05", Some("02:30"));
-    assert_eq!(story.figures().failed_deployment_recovery_time.value, Some(0.5 * HOUR), "the resolution");
-}
-
-/// A recovery belongs to the window of the restoration, the failure to that of the deployment.
-#[test]
-fn failures_and_recoveries_may_lie_in_different_windows() {
-    let mut story = Story::versions(&["1", "2"]);
-    story.trouble("i", &["d2"], "02:05", Some("2026-01-20T00:00:00Z"));
-    let until = |to| Window { from: at("2026-01-01T00:00:00Z"), to: at(to) };
-    let early = story.ask(&Question { window: until("2026-01-10T00:00:00Z"), ..question() });
-    assert_eq!((early.change_fail_rate.value, early.failed_deployment_recovery_time.n), (Some(0.5), 0));
-    assert_eq!(early.failed_deployment_recovery_time.more.open, Some(1));
-    let late = Window { from: at("2026-01-10T00:00:00Z"), to: at("2026-02-01T00:00:00Z") };
-    let late = story.ask(&Question { window: late, ..question() });
-    assert_eq!((late.change_fail_rate.n, late.failed_deployment_recovery_time.n), (0, 1));
-    assert_eq!(late.change_fail_rate.reason, Some(NoValue::NoDeployment));
 }
 
 /// Deployments at both ends of the week in which Berlin's clocks go forward (2026-03-29).

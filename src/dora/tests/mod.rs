@@ -2,5 +2,6 @@
 
 mod cases;
 mod history;
+mod incidents;
 mod properties;
 mod reference;
