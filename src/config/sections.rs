@@ -1,8 +1,12 @@
 //! The sections of plain settings: server, database, ingest, retention, telemetry, dora.
 
+use std::time::Duration;
+
 use super::model::{Database, Dora, Ingest, LogFormat, Retention, Server, Telemetry};
 use super::reader::Section;
 use super::scalar::{boolean, duration, http_url, one_of, secret_url, text, whole};
+use crate::slo::ring::LEVELS;
+use crate::time::short;
 
 /// Editions of the DORA benchmarks that DevPulse has.
 const EDITIONS: &[(&str, &str)] = &[("2024", "2024")];
@@ -65,6 +69,15 @@ pub(super) fn retention(at: &Section<'_>) -> Option<Retention> {
     if retention.ten_seconds > retention.minutes || retention.minutes > retention.hours {
         let message = "a coarser resolution is kept at least as long as a finer one: ten_seconds ≤ minutes ≤ hours";
         at.report("", at.place().clone(), message);
+    }
+    for ((name, kept), level) in
+        [("ten_seconds", retention.ten_seconds), ("minutes", retention.minutes)].into_iter().zip(LEVELS)
+    {
+        let needed = Duration::from_secs(u64::try_from(level.reach).unwrap_or(u64::MAX));
+        if kept < needed {
+            let message = format!("{name} must be at least {}: windows are read back from it", short(needed));
+            at.report("", at.place().clone(), message);
+        }
     }
     Some(retention)
 }
