@@ -109,7 +109,7 @@ fn configuration() -> String {
     let services = each(|n| format!("  - {{name: service-{n}}}\n"));
     let slos = each(|n| {
         format!(
-            "  - {{name: service-{n}, service: service-{n}, environment: production, objective: 0.9, window: 30d, \
+            "  - {{name: service-{n}, service: service-{n}, environment: production, objective: 0.99, window: 30d, \
              indicator: {{availability: {{}}}}}}\n"
         )
     });
