@@ -11,18 +11,4 @@ pub mod native;
 mod notices;
 pub mod receipt;
 mod wire;
-
-/// Counts items taken in or refused; `source` is `api` or the name of a webhook.
-pub fn count(source: &'static str, outcome: &'static str, items: usize) {
-    let items = u64::try_from(items).unwrap_or(u64::MAX);
-    ::metrics::counter!("devpulse_ingest_items_total", "source" => source, "outcome" => outcome).increment(items);
-}
-
-/// Describes this module's metrics.
-pub fn describe() {
-    ::metrics::describe_counter!(
-        "devpulse_ingest_items_total",
-        "Events received, by source and by outcome (accepted, duplicate, invalid, skipped)"
-    );
-}
 mod writer;

@@ -37,9 +37,6 @@ fn describe() {
     http::observe::describe();
     http::metrics::describe();
     ingest::metrics::describe();
-    ingest::describe();
-    worker::alert_metrics::describe();
-    worker::dora_gauges::describe();
     slo::gauges::describe();
     worker::alert_metrics::describe();
     worker::dora_gauges::describe();
