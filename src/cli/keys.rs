@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::output::table;
 use super::{ConfigFile, Failure, Output};
 use crate::http::auth::Scope;
-use crate::http::keys::{self, REFRESH};
+use crate::http::keys::{self, BELIEVED_FOR};
 use crate::store::key::{self, StoredKey};
 use crate::store::{Store, StoreError};
 use crate::time::{Clock, Timestamp};
@@ -111,7 +111,7 @@ async fn revoke(store: &Store, id: &str, output: Output) -> Result<(), Failure> 
     output.show(&serde_json::json!({"revoked": id}), || format!("{id} is revoked"))
 }
 
-/// Waits until every running server has seen the change: what this command says holds when it ends.
+/// Waits until no running server believes what it read before the change: what this command says holds when it ends.
 async fn in_force() {
-    tokio::time::sleep(REFRESH * 3).await;
+    tokio::time::sleep(BELIEVED_FOR).await;
 }

@@ -5,7 +5,7 @@ mod check;
 pub mod demo;
 mod failure;
 mod keys;
-mod office;
+mod leader;
 mod output;
 mod rollback;
 mod serve;

@@ -1,11 +1,11 @@
-//! `devpulse serve`: the process around its terms of office: configuration, HTTP server, signals.
+//! `devpulse serve`: the process around its times as the leader: configuration, HTTP server, signals.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::office::{self, Term};
+use super::leader::{self, Leader};
 use super::{ConfigFile, Failure};
 use crate::config::{self, Config};
 use crate::http;
@@ -40,7 +40,7 @@ async fn serve(file: &ConfigFile, config: Config) -> Result<(), Failure> {
     let serving = tokio::spawn(server);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "listening on http://{address}");
     let mut process = Process { file: file.clone(), config, address, signals: Signals::new()?, gate };
-    let result = process.govern().await;
+    let result = process.run().await;
     handle.stop(true).await;
     upkeep.abort();
     let _ = serving.await;
@@ -80,31 +80,31 @@ impl Signals {
 }
 
 impl Process {
-    /// Term after term, until a signal ends it.
-    async fn govern(&mut self) -> Result<(), Failure> {
+    /// Leads whenever it holds the lease, until a signal ends it.
+    async fn run(&mut self) -> Result<(), Failure> {
         let mut first = true;
         loop {
-            let mut term = tokio::select! {
-                term = office::take(&self.config, self.address, &self.gate, first) => term?,
+            let mut leader = tokio::select! {
+                leader = leader::lead(&self.config, self.address, &self.gate, first) => leader?,
                 () = self.signals.stop() => return Ok(()),
             };
             first = false;
-            let lost = self.sit(&mut term).await;
+            let lost = self.watch(&mut leader).await;
             let why = lost.as_ref().map_or(Closed::Stopping, |reason| Closed::Database(reason.clone()));
             self.gate.close(why);
-            term.leave().await;
+            leader.stop().await;
             match lost {
-                Some(reason) => tracing::error!(reason, "out of office; standing again"),
+                Some(reason) => tracing::error!(reason, "leadership is lost; asking for the lease again"),
                 None => return Ok(()),
             }
         }
     }
 
-    /// Answers why the office was lost, or `None` when a signal asks to stop.
-    async fn sit(&mut self, term: &mut Term) -> Option<String> {
+    /// Answers why leadership was lost, or `None` when a signal asks to stop.
+    async fn watch(&mut self, leader: &mut Leader) -> Option<String> {
         loop {
             tokio::select! {
-                reason = term.lost() => return Some(reason),
+                reason = leader.lost() => return Some(reason),
                 () = async {
                     tokio::select! {
                         _ = self.signals.terminate.recv() => {}
@@ -113,7 +113,7 @@ impl Process {
                 } => return None,
                 _ = self.signals.hangup.recv() => {
                     if let Some(config) = reload(&self.file, &self.config) {
-                        term.reconfigure(&config);
+                        leader.reconfigure(&config);
                         self.config = config;
                     }
                 }

@@ -1,4 +1,4 @@
-//! Whether this process serves: the office it holds, or why it holds none.
+//! Whether this process serves: with what, or why not.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub struct Gate(ArcSwap<Stage>);
 /// Closed: nothing but health is answered.
 pub enum Stage {
     Closed(Closed),
-    Open(Office),
+    Open(Serving),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub enum Closed {
 }
 
 /// What a process has that may act: its parts, its door, the number of its lease.
-pub struct Office {
+pub struct Serving {
     pub app: web::Data<App>,
     pub door: Door,
     pub fencing: i64,
@@ -57,8 +57,8 @@ impl Default for Gate {
 }
 
 impl Gate {
-    pub fn open(&self, office: Office) {
-        self.0.store(Arc::new(Stage::Open(office)));
+    pub fn open(&self, serving: Serving) {
+        self.0.store(Arc::new(Stage::Open(serving)));
     }
 
     pub fn close(&self, why: Closed) {
@@ -88,20 +88,20 @@ async fn admit(mut request: ServiceRequest) -> Result<ServiceRequest, Refused> {
         return Err((request, Problem::unavailable("DevPulse is not assembled")));
     };
     let stage = gate.stage();
-    let office = match &*stage {
-        Stage::Open(office) => office,
+    let serving = match &*stage {
+        Stage::Open(serving) => serving,
         Stage::Closed(why) => return Err((request, Problem::unavailable(why.reason()))),
     };
-    let public = routes::is_public(request.path(), &office.app.config.load());
+    let public = routes::is_public(request.path(), &serving.app.config.load());
     if !public {
-        match office.door.admit(request.request()).await {
+        match serving.door.admit(request.request()).await {
             Ok(caller) => drop(request.extensions_mut().insert(caller)),
             Err(problem) => return Err((request, problem)),
         }
     }
     let mut parts = Extensions::new();
-    parts.insert(office.app.clone());
-    parts.insert(web::Data::from(Arc::clone(&office.app.dora)));
+    parts.insert(serving.app.clone());
+    parts.insert(web::Data::from(Arc::clone(&serving.app.dora)));
     request.add_data_container(Rc::new(parts));
     Ok(request)
 }

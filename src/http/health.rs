@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
-use super::gate::{Closed, Gate, Office, Stage};
+use super::gate::{Closed, Gate, Serving, Stage};
 use crate::store::{StoreError, lease};
 
 /// How long the database may take to answer.
@@ -49,7 +49,7 @@ pub async fn healthy() -> HttpResponse {
 #[get("/-/ready")]
 pub async fn ready(gate: web::Data<Gate>) -> HttpResponse {
     let (database, lease) = match &*gate.stage() {
-        Stage::Open(office) => check(office).await,
+        Stage::Open(serving) => check(serving).await,
         Stage::Closed(Closed::Standby) => (Check::OK, Check::failed(Closed::Standby.reason())),
         Stage::Closed(Closed::Database(said)) => (Check::failed(said), Check::failed("needs the database")),
         Stage::Closed(why) => (Check::failed(why.reason()), Check::failed(why.reason())),
@@ -59,10 +59,10 @@ pub async fn ready(gate: web::Data<Gate>) -> HttpResponse {
     if ready { HttpResponse::Ok().json(readiness) } else { HttpResponse::ServiceUnavailable().json(readiness) }
 }
 
-async fn check(office: &Office) -> (Check, Check) {
+async fn check(serving: &Serving) -> (Check, Check) {
     let current = async {
-        let mut conn = office.app.store.read().await?;
-        Ok::<bool, StoreError>(lease::is_current(&mut conn, office.fencing).await?)
+        let mut conn = serving.app.store.read().await?;
+        Ok::<bool, StoreError>(lease::is_current(&mut conn, serving.fencing).await?)
     };
     match timeout(DATABASE, current).await {
         Ok(Ok(true)) => (Check::OK, Check::OK),

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::time::Instant;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
 
 use super::Caller;
 use super::auth::Scope;
@@ -16,11 +16,9 @@ use crate::store::key::{self, StoredKey};
 use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
 
-/// How often a server looks for new and revoked keys.
-pub const REFRESH: Duration = Duration::from_millis(250);
-
-/// At most so often does an unknown key make a server look at once.
-const REFRESH_ON_DEMAND: Duration = Duration::from_millis(100);
+/// How long a server believes what it last read about the keys. Whoever waits this long after a
+/// change knows that every server that reaches the database acts by it.
+pub const BELIEVED_FOR: Duration = Duration::from_millis(250);
 
 /// A new key: the text is shown once, the rest is stored.
 pub struct NewKey {
@@ -51,87 +49,91 @@ pub fn create(name: &str, scopes: &[Scope], now: Timestamp) -> Result<NewKey, ge
 #[derive(Clone)]
 pub struct Keys {
     known: Arc<ArcSwap<Known>>,
-    last_demand: Arc<Mutex<Option<Instant>>>,
+    /// One reads at a time; holds when the last one began.
+    reading: Arc<Mutex<Instant>>,
     store: Store,
 }
 
-#[derive(Default)]
 struct Known {
     /// Unrevoked keys by id.
     valid: HashMap<String, (Vec<u8>, Caller)>,
     /// Whether any key was ever created, revoked ones included.
     any: bool,
+    /// Before the keys were read: no change before this instant is missing.
+    as_of: Instant,
+}
+
+impl Known {
+    async fn read(store: &Store) -> Result<Self, StoreError> {
+        let as_of = Instant::now();
+        let rows = key::all(&mut store.read().await?).await?;
+        let any = !rows.is_empty();
+        let valid = rows.into_iter().filter(|row| row.revoked_at.is_none()).map(|row| {
+            let scopes = row.scopes.split(' ').filter_map(Scope::parse).collect();
+            (row.id.clone(), (row.secret_hash, Caller { name: row.id, scopes }))
+        });
+        Ok(Self { valid: valid.collect(), any, as_of })
+    }
+
+    fn find(&self, id: &str, secret: &str) -> Option<Caller> {
+        let (hash, caller) = self.valid.get(id)?;
+        let same = Sha256::digest(secret.as_bytes()).ct_eq(hash.as_slice());
+        bool::from(same).then(|| caller.clone())
+    }
 }
 
 impl Keys {
     /// # Errors
     /// The database does not answer.
     pub async fn load(store: Store) -> Result<Self, StoreError> {
-        let keys = Self { known: Arc::default(), last_demand: Arc::default(), store };
-        keys.refresh().await?;
-        Ok(keys)
+        let known = Known::read(&store).await?;
+        let reading = Arc::new(Mutex::new(known.as_of));
+        Ok(Self { known: Arc::new(ArcSwap::from_pointee(known)), reading, store })
     }
 
     /// Whether any key was ever created. Revoking the last one does not open the door again.
-    pub fn any(&self) -> bool {
-        self.known.load().any
-    }
-
-    /// Reads the keys again.
-    ///
-    /// # Errors
-    /// The database does not answer; what was known stays.
-    pub async fn refresh(&self) -> Result<(), StoreError> {
-        let mut conn = self.store.read().await?;
-        let rows = key::all(&mut conn).await?;
-        let any = !rows.is_empty();
-        let valid = rows.into_iter().filter(|row| row.revoked_at.is_none()).map(|row| {
-            let scopes = row.scopes.split(' ').filter_map(Scope::parse).collect();
-            (row.id.clone(), (row.secret_hash, Caller { name: row.id, scopes }))
-        });
-        self.known.store(Arc::new(Known { valid: valid.collect(), any }));
-        Ok(())
-    }
-
-    /// Follows the store for ever: a revoked key stops working within [`REFRESH`].
-    pub async fn follow(self) {
-        loop {
-            tokio::time::sleep(REFRESH).await;
-            if let Err(error) = self.refresh().await {
-                tracing::warn!(%error, "the API keys cannot be read; those known stay");
-            }
-        }
+    pub async fn any(&self) -> bool {
+        self.known(BELIEVED_FOR).await.any
     }
 
     /// The caller that a bearer token belongs to.
     pub async fn check(&self, token: &str) -> Option<Caller> {
         let (id, secret) = token.strip_prefix("dp_")?.split_once('_')?;
-        if let Some(caller) = self.find(id, secret) {
-            return Some(caller);
-        }
-        // A key made a moment ago may not be known yet.
-        let unknown = !self.known.load().valid.contains_key(id);
-        if unknown && self.may_look() && self.refresh().await.is_ok() {
-            return self.find(id, secret);
-        }
-        None
+        self.known(BELIEVED_FOR).await.find(id, secret)
     }
 
-    fn find(&self, id: &str, secret: &str) -> Option<Caller> {
-        let known = self.known.load();
-        let (hash, caller) = known.valid.get(id)?;
-        let same = Sha256::digest(secret.as_bytes()).ct_eq(hash.as_slice());
-        bool::from(same).then(|| caller.clone())
+    /// Reads ahead of the requests for ever, so that they seldom wait for it.
+    pub async fn follow(self) {
+        loop {
+            tokio::time::sleep(BELIEVED_FOR / 2).await;
+            self.known(BELIEVED_FOR / 2).await;
+        }
     }
 
-    fn may_look(&self) -> bool {
-        let now = Instant::now();
-        let mut last = self.last_demand.lock();
-        let due = last.is_none_or(|last| now.duration_since(last) >= REFRESH_ON_DEMAND);
-        if due {
-            *last = Some(now);
+    /// What is known, read again when it is older than `age`. While the database does not answer
+    /// the keys known stay, and one try per [`BELIEVED_FOR`] makes at most that long a wait.
+    async fn known(&self, age: Duration) -> Arc<Known> {
+        let known = self.known.load_full();
+        if known.as_of.elapsed() < age {
+            return known;
         }
-        due
+        let mut last_try = self.reading.lock().await;
+        let known = self.known.load_full();
+        let tried = known.as_of < *last_try && last_try.elapsed() < BELIEVED_FOR * 2;
+        if known.as_of.elapsed() < age || tried {
+            return known;
+        }
+        *last_try = Instant::now();
+        match timeout(BELIEVED_FOR, Known::read(&self.store)).await {
+            Ok(Ok(read)) => {
+                let read = Arc::new(read);
+                self.known.store(Arc::clone(&read));
+                return read;
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "the API keys cannot be read; those known stay"),
+            Err(_) => tracing::warn!("the database is slow to say which API keys exist; those known stay"),
+        }
+        known
     }
 }
 

@@ -51,7 +51,7 @@ impl Crew {
     }
 
     /// Answers when a worker has ended unasked, which none should.
-    pub async fn desertion(&mut self) -> String {
+    pub async fn ended(&mut self) -> String {
         match self.workers.join_next().await {
             Some(Ok(name)) => format!("the worker `{name}` has ended"),
             Some(Err(error)) => format!("a worker failed: {error}"),
@@ -60,7 +60,7 @@ impl Crew {
     }
 
     /// Asks every worker to end and waits for them, no longer than `patience`.
-    pub async fn dismiss(mut self, patience: Duration) {
+    pub async fn stop(mut self, patience: Duration) {
         self.stop.send_replace(true);
         let all = async { while self.workers.join_next().await.is_some() {} };
         if tokio::time::timeout(patience, all).await.is_err() {
@@ -82,7 +82,7 @@ mod tests {
             let _ = told.send("one");
         });
         crew.add_endless("two", std::future::pending());
-        crew.dismiss(Duration::from_secs(1)).await;
+        crew.stop(Duration::from_secs(1)).await;
         assert_eq!(ended.recv().await, Some("one"));
     }
 
@@ -90,8 +90,8 @@ mod tests {
     async fn a_worker_that_ends_or_panics_is_noticed() {
         let mut crew = Crew::default();
         crew.add_endless("short", async {});
-        assert_eq!(crew.desertion().await, "the worker `short` has ended");
+        assert_eq!(crew.ended().await, "the worker `short` has ended");
         crew.add_endless("loud", async { panic!("on purpose") });
-        assert!(crew.desertion().await.starts_with("a worker failed: task"));
+        assert!(crew.ended().await.starts_with("a worker failed: task"));
     }
 }

@@ -1,8 +1,8 @@
-//! A term of office: from taking the lease to losing it or leaving it.
+//! The leader: everything a process runs from taking the lease until losing it or stopping.
 //!
 //! Only the process that holds the lease takes in, evaluates and acts. When the lease goes (the
-//! database went away), everything made under it is taken down, and the process stands for
-//! office again with a new fencing number; its HTTP server answers 503 in between.
+//! database went away), everything made under it is taken down, and the process asks for the
+//! lease again, with a new fencing number; its HTTP server answers 503 in between.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::Failure;
 use crate::app::{App, Wake};
 use crate::config::Config;
 use crate::http::auth::Door;
-use crate::http::gate::{Closed, Gate, Office};
+use crate::http::gate::{Closed, Gate, Serving};
 use crate::http::keys::Keys;
 use crate::http::loopback::is_loopback_address;
 use crate::ingest::committer::{Committer, Settings};
@@ -43,8 +43,8 @@ const STREAM_EVENTS: usize = 1024;
 /// Commit groups that may wait for the evaluator one by one; more are added up.
 const NOTICES: usize = 256;
 
-/// A process in office.
-pub struct Term {
+/// What a process runs while it leads.
+pub struct Leader {
     pub app: Arc<App>,
     crew: Crew,
     dispatcher: Arc<Dispatcher>,
@@ -54,29 +54,29 @@ pub struct Term {
     patience: Duration,
 }
 
-/// Waits for the lease and takes office.
+/// Waits for the lease and starts to lead.
 ///
 /// # Errors
 /// The very first time: the database cannot be opened. At any time: nobody could be let in.
-pub async fn take(config: &Config, address: SocketAddr, gate: &Gate, first: bool) -> Result<Term, Failure> {
-    let (store, lease) = elected(config, gate, first).await?;
-    let term = Term::begin(config, address, gate, store, lease);
-    match term.await {
+pub async fn lead(config: &Config, address: SocketAddr, gate: &Gate, first: bool) -> Result<Leader, Failure> {
+    let (store, lease) = wait_for_lease(config, gate, first).await?;
+    let leader = Leader::start(config, address, gate, store, lease);
+    match leader.await {
         Err(Failure::Database(error)) if !first => {
-            // Gone again in the middle of it: stand for office again.
+            // Gone again in the middle of it: ask for the lease again.
             gate.close(Closed::Database(error.to_string()));
             sleep(LEASE_CHECK).await;
-            Box::pin(take(config, address, gate, first)).await
+            Box::pin(lead(config, address, gate, first)).await
         }
         other => other,
     }
 }
 
-async fn elected(config: &Config, gate: &Gate, first: bool) -> Result<(Store, Lease), Failure> {
+async fn wait_for_lease(config: &Config, gate: &Gate, first: bool) -> Result<(Store, Lease), Failure> {
     let url = config.database.url.expose_secret();
     let mut said_standby = false;
     loop {
-        match stand(url, config.database.connections).await {
+        match try_lease(url, config.database.connections).await {
             Ok((store, Some(lease))) => return Ok((store, lease)),
             Ok((_, None)) => {
                 gate.close(Closed::Standby);
@@ -95,7 +95,7 @@ async fn elected(config: &Config, gate: &Gate, first: bool) -> Result<(Store, Le
     }
 }
 
-async fn stand(url: &str, connections: usize) -> Result<(Store, Option<Lease>), StoreError> {
+async fn try_lease(url: &str, connections: usize) -> Result<(Store, Option<Lease>), StoreError> {
     let store = open::open(url, connections).await?;
     let lease = lease::take(&store, url, &holder(), Clock::system().now()).await?;
     Ok((store, lease))
@@ -107,8 +107,8 @@ fn holder() -> String {
     format!("{}:{}", host.trim(), std::process::id())
 }
 
-impl Term {
-    async fn begin(
+impl Leader {
+    async fn start(
         config: &Config,
         address: SocketAddr,
         gate: &Gate,
@@ -117,7 +117,7 @@ impl Term {
     ) -> Result<Self, Failure> {
         let keys = Keys::load(store.clone()).await.map_err(Failure::database)?;
         let on_loopback = is_loopback_address(address.ip());
-        if !on_loopback && !keys.any() {
+        if !on_loopback && !keys.any().await {
             return Err(Failure::Unfit(format!(
                 "listening on {address} needs a key: run `devpulse keys create --name NAME --scope admin`, \
                  or listen on 127.0.0.1"
@@ -158,9 +158,9 @@ impl Term {
         crew.add_endless("saga", saga::run(Arc::clone(&saga), Arc::clone(&app.wake.saga)));
         crew.add_endless("gauges", gauges::run(Arc::clone(&app)));
         crew.add_endless("upkeep", upkeep::run(Arc::clone(&app)));
-        tracing::info!(fencing = lease.fencing, database = app.store.name(), "in office");
+        tracing::info!(fencing = lease.fencing, database = app.store.name(), "leading");
         let door = Door::new(keys, on_loopback);
-        gate.open(Office { app: web::Data::from(Arc::clone(&app)), door, fencing: lease.fencing });
+        gate.open(Serving { app: web::Data::from(Arc::clone(&app)), door, fencing: lease.fencing });
         Ok(Self { app, crew, dispatcher, saga, lease, committing, patience: config.server.shutdown_timeout })
     }
 
@@ -174,7 +174,7 @@ impl Term {
         self.app.config.store(Arc::new(config.clone()));
     }
 
-    /// Answers, with the reason, when the office is lost.
+    /// Answers, with the reason, when leadership is lost.
     pub async fn lost(&mut self) -> String {
         let Self { crew, lease, committing, .. } = self;
         let held = async {
@@ -187,17 +187,17 @@ impl Term {
         };
         tokio::select! {
             reason = held => reason,
-            reason = crew.desertion() => reason,
+            reason = crew.ended() => reason,
             _ = committing => "the committer has ended".to_owned(),
         }
     }
 
     /// Takes everything down. What was submitted before is committed, or said not to be.
-    pub async fn leave(self) {
+    pub async fn stop(self) {
         self.app.committer.stop();
         if !self.committing.is_finished() && timeout(self.patience, self.committing).await.is_err() {
             tracing::warn!("the last commits did not end in time");
         }
-        self.crew.dismiss(self.patience).await;
+        self.crew.stop(self.patience).await;
     }
 }
