@@ -11,6 +11,7 @@ pub mod http;
 pub mod ingest;
 pub mod notify;
 pub mod num;
+pub mod outbound;
 pub mod rollback;
 pub mod slo;
 pub mod store;

@@ -28,7 +28,7 @@ pub async fn run(file: &ConfigFile) -> Result<(), Failure> {
 }
 
 async fn serve(file: &ConfigFile, config: Config) -> Result<(), Failure> {
-    let metrics = telemetry::metrics::install()?;
+    let metrics = telemetry::metrics::install(config.telemetry.max_series)?;
     let upkeep = tokio::spawn(telemetry::metrics::upkeep(metrics.clone()));
     let listen = &config.server.listen;
     let unusable = |error| Failure::Unfit(format!("server.listen: {listen} cannot be used: {error}"));

@@ -84,6 +84,8 @@ pub struct Telemetry {
     pub log_format: LogFormat,
     /// `tracing_subscriber` filter, such as `info,devpulse=debug`.
     pub log_filter: String,
+    /// Series on `/metrics` with a service label.
+    pub max_series: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,6 +20,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("telemetry.otlp_endpoint", a.telemetry.otlp_endpoint != b.telemetry.otlp_endpoint),
         ("telemetry.log_format", a.telemetry.log_format != b.telemetry.log_format),
         ("telemetry.log_filter", a.telemetry.log_filter != b.telemetry.log_filter),
+        ("telemetry.max_series", a.telemetry.max_series != b.telemetry.max_series),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }

@@ -90,7 +90,8 @@ pub(super) fn telemetry(at: &Section<'_>) -> Option<Telemetry> {
         tracing_subscriber::EnvFilter::try_new(&filter).map_err(|error| format!("is no log filter: {error}"))?;
         Ok(filter)
     });
-    Some(Telemetry { otlp_endpoint, log_format: log_format?, log_filter: log_filter? })
+    let max_series = at.required("max_series", whole(1));
+    Some(Telemetry { otlp_endpoint, log_format: log_format?, log_filter: log_filter?, max_series: max_series? })
 }
 
 pub(super) fn dora(at: &Section<'_>) -> Option<Dora> {

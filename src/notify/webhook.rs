@@ -16,6 +16,7 @@ use url::Url;
 use super::{Message, SendError};
 use crate::alert::{Alert, Group};
 use crate::config::model;
+use crate::outbound;
 use crate::time::Timestamp;
 
 const MAX_ANSWER: usize = 4096;
@@ -47,12 +48,8 @@ impl Hook {
     /// TLS cannot be set up, or the secret is not what it says it is.
     pub fn new(config: &model::Webhook) -> Result<Self, SendError> {
         key(&config.secret)?;
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(config.timeout)
-            .user_agent(concat!("devpulse/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| SendError::permanent(describe(&error)))?;
+        let client =
+            outbound::client(config.timeout).map_err(|error| SendError::permanent(outbound::explain(&error)))?;
         Ok(Self { client, url: config.url.clone(), secret: config.secret.clone(), timeout: config.timeout })
     }
 
@@ -73,9 +70,7 @@ impl Hook {
         let body = serde_json::to_vec(&body).map_err(|error| SendError::permanent(error.to_string()))?;
         let sent_at = message.now.seconds();
         let signature = sign(&self.secret, message.key, sent_at, &body)?;
-        let answer = self
-            .client
-            .post(self.url.clone())
+        let answer = outbound::traced(self.client.post(self.url.clone()))
             .header(HEADER_WEBHOOK_ID, message.key)
             .header(HEADER_WEBHOOK_TIMESTAMP, sent_at)
             .header(HEADER_WEBHOOK_SIGNATURE, signature)
@@ -83,7 +78,7 @@ impl Hook {
             .body(body)
             .send()
             .await
-            .map_err(|error| SendError::temporary(describe(&error)))?;
+            .map_err(|error| SendError::temporary(outbound::explain(&error)))?;
         judge(answer, message.now).await
     }
 }
@@ -130,17 +125,6 @@ pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     }
     let date = chrono::DateTime::parse_from_rfc2822(value.trim()).ok()?;
     Some(Timestamp::from(date).duration_since(now))
-}
-
-/// The error with its causes; the URL is left out, it may hold a secret.
-fn describe(error: &reqwest::Error) -> String {
-    let mut text = if error.is_timeout() { "no answer in time".to_owned() } else { "the call failed".to_owned() };
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

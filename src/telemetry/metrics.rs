@@ -6,6 +6,7 @@ use metrics::{describe_gauge, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::TelemetryError;
+use super::series::{self, Capped};
 use crate::{http, ingest, slo, worker};
 
 /// Seconds: from the cost of a handler to the patience of a person.
@@ -21,11 +22,13 @@ const UPKEEP: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// One is installed already.
-pub fn install() -> Result<PrometheusHandle, TelemetryError> {
-    let handle = PrometheusBuilder::new()
+pub fn install(max_series: usize) -> Result<PrometheusHandle, TelemetryError> {
+    let recorder = PrometheusBuilder::new()
         .set_buckets(&POWERS)?
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
-        .install_recorder()?;
+        .build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(Capped::new(recorder, max_series)).map_err(|_| TelemetryError::Recorder)?;
     describe();
     gauge!("devpulse_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
@@ -42,6 +45,7 @@ fn describe() {
     worker::dora_gauges::describe();
     worker::saga::describe();
     super::process::describe();
+    series::describe();
 }
 
 /// Keeps histograms small between scrapes, for ever.

@@ -2,6 +2,7 @@
 
 pub mod metrics;
 pub mod process;
+mod series;
 pub mod trace;
 
 use std::io::IsTerminal;
@@ -24,6 +25,8 @@ pub enum TelemetryError {
     Logging(#[from] tracing_subscriber::util::TryInitError),
     #[error("metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    #[error("metrics: another recorder is installed")]
+    Recorder,
 }
 
 /// What must be flushed at the end.

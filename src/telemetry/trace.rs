@@ -1,8 +1,7 @@
-//! Traces: the exporter, and the W3C context that comes in and goes out with requests.
+//! Traces: the exporter, and the W3C context that comes in with requests.
 
 use actix_web::http::header::HeaderMap;
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
-use opentelemetry::trace::TraceContextExt;
 use opentelemetry_otlp::{ExporterBuildError, Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
@@ -46,16 +45,6 @@ pub fn continue_from(span: &Span, headers: &HeaderMap) {
     }
 }
 
-/// The `traceparent` header for a request that goes out within the current span; `None` when the
-/// span is not traced.
-pub fn traceparent() -> Option<String> {
-    let context = Span::current().context();
-    let span = context.span();
-    let it = span.span_context();
-    let sampled = u8::from(it.is_sampled());
-    it.is_valid().then(|| format!("00-{}-{}-{sampled:02x}", it.trace_id(), it.span_id()))
-}
-
 #[cfg(test)]
 mod tests {
     use actix_web::http::header::{HeaderName, HeaderValue};
@@ -63,6 +52,7 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
+    use crate::outbound::traceparent;
 
     #[test]
     fn the_context_that_comes_in_goes_out() {

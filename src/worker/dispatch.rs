@@ -134,6 +134,10 @@ impl Dispatcher {
 
     /// One attempt, resumed where an earlier one stopped: what the channel already shows is not
     /// sent again.
+    #[tracing::instrument(
+        name = "notify", level = "debug", skip_all,
+        fields(receiver = destination.receiver, channel = destination.channel.as_str(), message = claimed.id)
+    )]
     async fn attempt(
         &self,
         notifier: &Notifier,

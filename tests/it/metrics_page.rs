@@ -186,7 +186,8 @@ async fn traces_are_sent_and_continue_those_of_the_caller() {
     let collector = actix_web::HttpServer::new(move || {
         let seen = seen.clone();
         let take = move |path: actix_web::HttpRequest, body: actix_web::web::Bytes| {
-            let _ = seen.send((path.path().to_owned(), body.to_vec()));
+            let traceparent = path.headers().get("traceparent").map(|value| value.to_str().unwrap().to_owned());
+            let _ = seen.send((path.path().to_owned(), body.to_vec(), traceparent));
             async { actix_web::HttpResponse::Ok().content_type("application/x-protobuf").finish() }
         };
         actix_web::App::new().default_service(actix_web::web::to(take))
@@ -195,15 +196,39 @@ async fn traces_are_sent_and_continue_those_of_the_caller() {
     let stop = collector.handle();
     tokio::spawn(collector);
     let database = Database::sqlite().await;
-    let telemetry = format!("telemetry: {{otlp_endpoint: \"{endpoint}\"}}");
-    let mut devpulse = DevPulse::start(&database.url, &telemetry).await;
+    let configuration = format!(
+        "telemetry: {{otlp_endpoint: \"{endpoint}\"}}
+services: [{{name: shop}}]
+slos: [{{name: shop, service: shop, environment: production, objective: 0.99, window: 30d, indicator: {{availability: {{}}}}}}]
+receivers: [{{name: oncall, webhook: {{url: \"{endpoint}/alerts\", secret: secret}}}}]
+route: {{receiver: oncall}}
+"
+    );
+    let mut devpulse = DevPulse::start(&database.url, &configuration).await;
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     devpulse.send(devpulse.request("GET", "/api/v1/slos").header("traceparent", parent)).await.ok();
+    let failing = |minute: i64| {
+        let time = chrono::Utc::now() - chrono::TimeDelta::minutes(minute);
+        serde_json::json!({"type": "performance", "time": time, "service": "shop", "environment": "production",
+            "requests": 900, "errors": 900})
+    };
+    let failing: Vec<Value> = (0..60).map(failing).collect();
+    let taken = devpulse.send(devpulse.request("POST", "/api/v1/events").json(&failing)).await;
+    assert_eq!(taken.json["accepted"], 60, "{taken:?}");
+    let mut sent = Vec::new();
+    let alerted = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            match bodies.recv().await.unwrap() {
+                (path, _, traceparent) if path == "/alerts" => return traceparent,
+                (_, body, _) => sent.extend(body),
+            }
+        }
+    });
+    let alerted = alerted.await.expect("an alert goes out").expect("it carries its trace on");
     devpulse.process().signal("TERM");
     wait::until("the process to end", Duration::from_secs(20), async || devpulse.process().exited()).await;
-    let mut sent = Vec::new();
-    while let Ok((path, body)) = bodies.try_recv() {
-        assert_eq!(path, "/v1/traces");
+    while let Ok((path, body, _)) = bodies.try_recv() {
+        assert!(path == "/v1/traces" || path == "/alerts", "{path}");
         sent.extend(body);
     }
     stop.stop(false).await;
@@ -211,4 +236,7 @@ async fn traces_are_sent_and_continue_those_of_the_caller() {
     assert!(contains(b"GET /api/v1/slos") && contains(b"devpulse"), "the span of the request was sent");
     let trace = hex::decode("0af7651916cd43dd8448eb211c80319c").unwrap();
     assert!(contains(&trace), "within the trace of the caller");
+    let [_, trace, span, _] = *alerted.split('-').collect::<Vec<_>>() else { panic!("{alerted}") };
+    assert!(contains(&hex::decode(trace).unwrap()), "what went out is of a trace that was sent: {alerted}");
+    assert!(contains(&hex::decode(span).unwrap()), "and of a span that was sent: {alerted}");
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, StatusCode};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -19,6 +18,7 @@ use url::Url;
 
 use super::{Accepted, BuildError, Call, Executor, ExecutorError, Observed};
 use crate::config::model;
+use crate::outbound;
 use crate::rollback::policy::Release;
 use crate::time::Clock;
 
@@ -55,13 +55,7 @@ impl WebhookExecutor {
     /// # Errors
     /// The secret is not base64 after `whsec_`, or no HTTP client can be had.
     pub fn new(config: &model::Webhook, clock: Clock) -> Result<Self, BuildError> {
-        // Fails only when another part of the program has installed one already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .redirect(Policy::none())
-            .timeout(config.timeout)
-            .user_agent(concat!("devpulse/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+        let client = outbound::client(config.timeout)?;
         let text = config.secret.expose_secret();
         let secret =
             if text.starts_with("whsec_") { Webhook::new(text) } else { Webhook::from_bytes(text.as_bytes().to_vec()) };
@@ -91,7 +85,7 @@ impl WebhookExecutor {
             .secret
             .sign(id, at, body.as_bytes())
             .map_err(|error| ExecutorError::Refused(format!("the call cannot be signed: {error}")))?;
-        Ok(request
+        Ok(outbound::traced(request)
             .header(HEADER_WEBHOOK_ID, id)
             .header(HEADER_WEBHOOK_TIMESTAMP, at.to_string())
             .header(HEADER_WEBHOOK_SIGNATURE, signature))
@@ -191,15 +185,7 @@ async fn exchange(request: RequestBuilder) -> Result<(StatusCode, String), Execu
 
 /// No connection, no effect; after that nobody knows. The URL, which may hold a secret, is left out.
 fn transport(error: &reqwest::Error) -> ExecutorError {
-    let mut reason = if error.is_timeout() { "no answer in time".to_owned() } else { String::new() };
-    let mut source: Option<&dyn std::error::Error> = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if !reason.is_empty() {
-            reason.push_str(": ");
-        }
-        reason.push_str(&cause.to_string());
-        source = cause.source();
-    }
+    let reason = outbound::explain(error);
     if error.is_connect() || error.is_builder() {
         ExecutorError::NotDone { reason: format!("no connection: {reason}"), retry_after: None }
     } else {

@@ -152,6 +152,7 @@ async fn drive_alone(deps: &Deps, id: String) -> Result<Option<Timestamp>, SagaE
     drive(deps, &id).await
 }
 
+#[tracing::instrument(level = "debug", skip_all, fields(rollback = id))]
 async fn drive(deps: &Deps, id: &str) -> Result<Option<Timestamp>, SagaError> {
     for _ in 0..MAX_MOVES {
         let mut conn = deps.store.read().await?;

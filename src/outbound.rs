@@ -1,0 +1,52 @@
+//! HTTP calls that leave DevPulse: one way to make a client, to carry the trace on, and to say
+//! what went wrong.
+
+use std::error::Error;
+use std::time::Duration;
+
+use opentelemetry::trace::TraceContextExt;
+use reqwest::RequestBuilder;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// A client that follows no redirects: a receiver cannot send DevPulse to other hosts.
+///
+/// # Errors
+/// TLS cannot be set up.
+pub fn client(timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
+    // Fails only when another part of the program has installed one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(timeout)
+        .user_agent(concat!("devpulse/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+/// The request with the W3C context of the current span, when that is traced.
+pub fn traced(request: RequestBuilder) -> RequestBuilder {
+    match traceparent() {
+        Some(traceparent) => request.header("traceparent", traceparent),
+        None => request,
+    }
+}
+
+/// The `traceparent` header of the current span; `None` when it is not traced.
+pub fn traceparent() -> Option<String> {
+    let context = Span::current().context();
+    let span = context.span();
+    let it = span.span_context();
+    let sampled = u8::from(it.is_sampled());
+    it.is_valid().then(|| format!("00-{}-{}-{sampled:02x}", it.trace_id(), it.span_id()))
+}
+
+/// The error with its causes; the URL is left out, it may hold a secret.
+pub fn explain(error: &reqwest::Error) -> String {
+    let mut text = if error.is_timeout() { "no answer in time".to_owned() } else { "the call failed".to_owned() };
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
