@@ -114,17 +114,17 @@ mod tests {
     fn places_beyond_the_limit_are_other_or_left_out_and_counted_once() {
         let recorder = PrometheusBuilder::new().build_recorder();
         let shown = recorder.handle();
-        with_local_recorder(&Capped::new(recorder, 2), || {
-            for service in ["a", "b", "c", "d", "c"] {
+        with_local_recorder(&Capped::new(recorder, 3), || {
+            for service in ["a", "b", "c", "d", "e", "d"] {
                 counter!("deployments_total", "service" => service, "environment" => "production").increment(1);
             }
-            gauge!("burn", "service" => "e").set(7.0);
+            gauge!("burn", "service" => "f").set(7.0);
             gauge!("alerts", "state" => "firing").set(1.0);
         });
         let text = shown.render();
         for line in [
             r#"deployments_total{service="a",environment="production"} 1"#,
-            r#"deployments_total{service="b",environment="production"} 1"#,
+            r#"deployments_total{service="c",environment="production"} 1"#,
             r#"deployments_total{service="other",environment="other"} 3"#,
             r#"alerts{state="firing"} 1"#,
             "devpulse_series_dropped_total 3",
