@@ -1,5 +1,6 @@
 //! Durable events per second, acknowledged after fsync, against a handler that does nothing:
-//! single events and NDJSON batches of 1,000. `make bench`, or `cargo bench --bench throughput`.
+//! single events, NDJSON batches of 1,000, and such batches whose events have ids and so are each
+//! claimed once; and how many events a core parses and adds up. `make bench`, or `cargo bench --bench throughput`.
 
 #![allow(
     clippy::allow_attributes,
@@ -24,7 +25,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::{App, HttpResponse, HttpServer, web};
+use devpulse::config::environments::EnvironmentNames;
+use devpulse::ingest::native::{self, Context};
+use devpulse::time::Timestamp;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use support::devpulse::DevPulse;
 use support::load::{self, Measured};
@@ -33,6 +38,7 @@ use support::{ports, wait};
 
 const TIME: Duration = Duration::from_secs(5);
 const BATCH: usize = 1_000;
+const NDJSON: &str = "application/x-ndjson";
 /// Services × versions that the events are spread over.
 const SERVICES: usize = 20;
 const VERSIONS: usize = 5;
@@ -45,11 +51,14 @@ struct Shape {
     content_type: &'static str,
     events: usize,
     connections: usize,
+    /// Whether events have ids.
+    keyed: bool,
 }
 
-const SHAPES: [Shape; 2] = [
-    Shape { name: "single events", content_type: "application/json", events: 1, connections: 64 },
-    Shape { name: "batches of 1,000", content_type: "application/x-ndjson", events: BATCH, connections: 16 },
+const SHAPES: [Shape; 3] = [
+    Shape { name: "single events", content_type: "application/json", events: 1, connections: 64, keyed: false },
+    Shape { name: "batches of 1,000", content_type: NDJSON, events: BATCH, connections: 16, keyed: false },
+    Shape { name: "… with ids", content_type: NDJSON, events: BATCH, connections: 16, keyed: true },
 ];
 
 fn main() {
@@ -62,6 +71,7 @@ fn main() {
 
 async fn compare() {
     println!("{:<18}{:<12}{:>14}{:>16}{:>10}{:>10}", "", "", "requests/s", "events/s", "÷ no-op", "refused");
+    parse_on_one_core();
     let no_op = NoOp::start().await;
     let mut base = Vec::new();
     for shape in &SHAPES {
@@ -82,6 +92,25 @@ async fn compare() {
     }
 }
 
+/// What DevPulse does with a batch before anything is stored.
+fn parse_on_one_core() {
+    let bodies: Vec<String> = (0..50).map(|n| String::from_utf8(events(&SHAPES[1], n)).unwrap()).collect();
+    let context = Context {
+        received_at: Timestamp::from(chrono::Utc::now()),
+        max_future: Duration::from_secs(60),
+        max_items: BATCH,
+        environments: EnvironmentNames::new(&[]),
+    };
+    let (began, mut read) = (Instant::now(), 0);
+    while began.elapsed() < TIME {
+        for body in &bodies {
+            read += native::parse(body, true, &context).unwrap().items.len();
+        }
+    }
+    let rate = read as f64 / began.elapsed().as_secs_f64();
+    println!("{:<18}{:<12}{:>14}{rate:>16.0}", "parse and add up", "one core", "");
+}
+
 fn report(shape: &Shape, server: &str, measured: Measured, base: f64) {
     let rate = measured.per_second();
     let (events, ratio) = (rate * shape.events as f64, rate / base);
@@ -94,8 +123,20 @@ async fn measure(server: SocketAddr, shape: &Shape) -> Measured {
 }
 
 fn body(shape: &Shape, n: usize) -> Vec<u8> {
-    let events: Vec<String> = (0..shape.events).map(|i| event(n * shape.events + i).to_string()).collect();
-    load::request(shape.content_type, events.join("\n").as_bytes())
+    load::request(shape.content_type, &events(shape, n))
+}
+
+fn events(shape: &Shape, n: usize) -> Vec<u8> {
+    let line = |i: usize| {
+        let mut event = event(n * shape.events + i);
+        if shape.keyed {
+            let unique = std::str::from_utf8(load::UNIQUE).unwrap();
+            event["source"] = json!("bench");
+            event["id"] = json!(format!("{unique}-{i}"));
+        }
+        event.to_string()
+    };
+    (0..shape.events).map(line).collect::<Vec<_>>().join("\n").into_bytes()
 }
 
 fn event(i: usize) -> Value {

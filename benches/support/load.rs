@@ -34,6 +34,9 @@ pub fn request(content_type: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
+/// Stands in a request for a number that no other sending of any request has.
+pub const UNIQUE: &[u8; 12] = b"<<unique-->>";
+
 /// Every connection sends the requests in turn for `time`, beginning at another one each.
 pub async fn run(server: SocketAddr, connections: usize, time: Duration, requests: &Arc<Vec<Vec<u8>>>) -> Measured {
     let (acknowledged, refused) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -43,13 +46,16 @@ pub async fn run(server: SocketAddr, connections: usize, time: Duration, request
         let (requests, acknowledged, refused) = (Arc::clone(requests), Arc::clone(&acknowledged), Arc::clone(&refused));
         tasks.push(tokio::spawn(async move {
             let mut connection = Connection::open(server).await;
+            let places: Vec<Vec<usize>> = requests.iter().map(|request| unique_in(request)).collect();
+            let mut requests = requests.to_vec();
             let mut turn = first;
             while began.elapsed() < time {
-                let counter = if connection.send(&requests[turn % requests.len()]).await == 200 {
-                    &acknowledged
-                } else {
-                    &refused
-                };
+                let index = turn % requests.len();
+                let number = format!("{:012}", turn * connections + first);
+                for at in &places[index] {
+                    requests[index][*at..at + UNIQUE.len()].copy_from_slice(number.as_bytes());
+                }
+                let counter = if connection.send(&requests[index]).await == 200 { &acknowledged } else { &refused };
                 counter.fetch_add(1, Ordering::Relaxed);
                 turn += 1;
             }
@@ -63,6 +69,10 @@ pub async fn run(server: SocketAddr, connections: usize, time: Duration, request
         refused: refused.load(Ordering::Relaxed),
         elapsed: began.elapsed(),
     }
+}
+
+fn unique_in(request: &[u8]) -> Vec<usize> {
+    request.windows(UNIQUE.len()).enumerate().filter(|(_, window)| *window == UNIQUE).map(|(at, _)| at).collect()
 }
 
 struct Connection {
