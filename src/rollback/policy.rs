@@ -106,6 +106,9 @@ pub struct Release {
     pub commit: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub repository: Option<String>,
+    /// What the source of the deployment calls the environment, where that is another name.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub place: Option<String>,
     pub deployment: EntityKey,
 }
 
@@ -328,6 +331,7 @@ fn release(deployment: &Deployment) -> Option<Release> {
         version: deployment.version.clone()?,
         commit: deployment.commit.clone(),
         repository: deployment.repository.clone(),
+        place: deployment.place.clone(),
         deployment: deployment.key.clone(),
     })
 }

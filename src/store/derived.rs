@@ -92,7 +92,6 @@ impl State {
             self.services.clear();
             return Ok(());
         };
-        let mut deployments = HashSet::new();
         for event in &events {
             match event {
                 DeliveryEvent::Deployment(event) => {
@@ -100,18 +99,12 @@ impl State {
                         Arc::make_mut(&mut known.places).insert((event.service.clone(), event.environment.clone()));
                     }
                     self.services.remove(&event.service);
-                    deployments.insert(&event.key);
                 }
                 DeliveryEvent::Change(event) => self.services.retain(|_, entry| {
                     !entry.repositories.contains(&event.repository) && !entry.commits.contains(&event.sha)
                 }),
                 DeliveryEvent::Incident(event) => self.incident_changed(conn, &event.key).await?,
             }
-        }
-        // A deployment may have been told of under another service before.
-        if !deployments.is_empty() {
-            let touched = |entry: &Entry| entry.derived.deployments.iter().any(|row| deployments.contains(&row.key));
-            self.services.retain(|_, entry| !touched(entry));
         }
         Ok(())
     }

@@ -99,7 +99,7 @@ fn a_deployment_becomes_a_fact() {
 }
 
 #[test]
-fn a_change_is_named_by_its_sha_and_an_incident_lends_its_source() {
+fn a_change_is_named_by_its_sha_and_an_incident_may_leave_a_source_out() {
     let parsed = parsed(&json!([change(), incident()]));
     let DeliveryEvent::Change(change) = &parsed.facts[0].event else { panic!() };
     assert_eq!(change.key.id, "8f3c");
@@ -107,7 +107,7 @@ fn a_change_is_named_by_its_sha_and_an_incident_lends_its_source() {
     let DeliveryEvent::Incident(incident) = &parsed.facts[1].event else { panic!() };
     assert_eq!(incident.status, IncidentStatus::Opened);
     assert_eq!(incident.time, NOW, "no time: the time of receipt");
-    assert_eq!(incident.deployments[2].source.as_deref(), Some("pagerduty"));
+    assert_eq!(incident.deployments[2].source, None);
 }
 
 #[test]

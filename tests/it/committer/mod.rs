@@ -73,6 +73,7 @@ fn deployment(id: &str, seconds: i64, outcome: DeploymentOutcome) -> DeploymentE
         time: Timestamp::from_seconds(seconds),
         service: "checkout".to_owned(),
         environment: "production".to_owned(),
+        place: None,
         version: Some("1.4.2".to_owned()),
         commit: None,
         outcome,

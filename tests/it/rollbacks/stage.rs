@@ -150,8 +150,8 @@ impl Stage {
     pub async fn deploy(&self, service: &str, id: &str, outcome: &str, at: i64) {
         let mut tx = self.store.begin().await.unwrap();
         let row = format!(
-            "INSERT INTO deployment (source, id, service, environment, outcome, sort_at, state)
-             VALUES ('ci', '{id}', '{service}', '{ENVIRONMENT}', '{outcome}', {at}, '{{}}')"
+            "INSERT INTO deployment (source, id, service, environment, place, outcome, sort_at, state)
+             VALUES ('ci', '{id}', '{service}', '{ENVIRONMENT}', '{ENVIRONMENT}', '{outcome}', {at}, '{{}}')"
         );
         run(&mut tx, &row).await.unwrap();
         tx.commit().await.unwrap();
@@ -233,6 +233,7 @@ pub fn decision(service: &str, action: Action) -> Decision {
         version: version.to_owned(),
         commit: Some("8f3c".to_owned()),
         repository: None,
+        place: None,
         deployment: EntityKey { source: "ci".to_owned(), id: format!("{service}-{id}") },
     };
     let now = Clock::system().now();
