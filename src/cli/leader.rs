@@ -125,6 +125,7 @@ impl Leader {
         }
         let clock = Clock::system();
         let settings = Settings {
+            fencing: Some(lease.fencing),
             replica: "main".to_owned(),
             max_waiting: config.ingest.max_waiting,
             materialise_every: config.ingest.materialise_every,

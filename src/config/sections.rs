@@ -65,7 +65,8 @@ pub(super) fn retention(at: &Section<'_>) -> Option<Retention> {
     let ten_seconds = at.required("ten_seconds", duration);
     let minutes = at.required("minutes", duration);
     let hours = at.required("hours", duration);
-    let retention = Retention { ten_seconds: ten_seconds?, minutes: minutes?, hours: hours? };
+    let messages = at.required("messages", duration);
+    let retention = Retention { ten_seconds: ten_seconds?, minutes: minutes?, hours: hours?, messages: messages? };
     if retention.ten_seconds > retention.minutes || retention.minutes > retention.hours {
         let message = "a coarser resolution is kept at least as long as a finer one: ten_seconds ≤ minutes ≤ hours";
         at.report("", at.place().clone(), message);

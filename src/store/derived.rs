@@ -43,6 +43,8 @@ struct State {
     /// `None` until loaded.
     known: Option<Known>,
     services: BTreeMap<String, Entry>,
+    /// New facts are being looked at; still set at the next reading when that was interrupted.
+    catching_up: bool,
 }
 
 struct Known {
@@ -66,7 +68,13 @@ impl DoraCache {
         let mut state = self.0.lock().await;
         let mut conn = store.read().await?;
         let rules = state.follow(config);
+        // Whoever is interrupted in here may have noted facts as seen without acting on them all.
+        let interrupted = std::mem::replace(&mut state.catching_up, true);
+        if interrupted {
+            state.forget();
+        }
         state.catch_up(&mut conn).await?;
+        state.catching_up = false;
         state.load(&mut conn, &rules, wanted).await
     }
 }
@@ -83,6 +91,12 @@ impl State {
                 rules
             }
         }
+    }
+
+    fn forget(&mut self) {
+        self.facts = newfacts::Watermark::default();
+        self.known = None;
+        self.services.clear();
     }
 
     /// Forgets what new facts touch.

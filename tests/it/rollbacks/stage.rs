@@ -75,8 +75,12 @@ impl Stage {
         run(&mut tx, table).await.unwrap();
         tx.commit().await.unwrap();
         let (sender, notices) = mpsc::channel(16);
-        let settings =
-            Settings { replica: "test".to_owned(), max_waiting: 100, materialise_every: Duration::from_hours(1) };
+        let settings = Settings {
+            fencing: None,
+            replica: "test".to_owned(),
+            max_waiting: 100,
+            materialise_every: Duration::from_hours(1),
+        };
         let (committer, _) = Committer::start(db.store.clone(), Clock::system(), settings, sender).await.unwrap();
         Self { store: db.store.clone(), lease, committer, _notices: notices, faults: Arc::default() }
     }
