@@ -88,7 +88,7 @@ pub(super) fn telemetry(at: &Section<'_>) -> Option<Telemetry> {
     let log_format = at.required("log_format", one_of(LOG_FORMATS));
     let log_filter = at.required("log_filter", |scalar: &_| {
         let filter = text(scalar)?;
-        tracing_subscriber::EnvFilter::try_new(&filter).map_err(|error| format!("is no log filter: {error}"))?;
+        tracing_subscriber::EnvFilter::try_new(&filter).map_err(|error| format!("is not a log filter: {error}"))?;
         Ok(filter)
     });
     let max_series = at.required("max_series", whole(1));

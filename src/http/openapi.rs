@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, get, web};
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Content, OpenApi, Ref, ResponseBuilder};
+use utoipa::openapi::{Content, ObjectBuilder, OpenApi, Ref, ResponseBuilder, Type};
 
 use super::Problem;
 use crate::dora::count::LeadFrom;
@@ -41,9 +41,12 @@ pub fn base() -> OpenApi {
 pub fn finish(mut api: OpenApi) -> Spec {
     let scheme = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("`dp_<id>_<secret>`, made by `devpulse keys create`"));
+        .description(Some("`dp_<id>_<secret>`, created by `devpulse keys create`"));
     let components = api.components.get_or_insert_default();
     components.security_schemes.insert("key".to_owned(), SecurityScheme::Http(scheme.build()).into());
+    // Its wire form is a sentence, whatever its variants are called.
+    let sentence = ObjectBuilder::new().schema_type(Type::String).description(Some("Why there is no value, in words."));
+    components.schemas.insert("NoValue".to_owned(), sentence.build().into());
     let mut methods = HashMap::new();
     for (path, item) in &mut api.paths.paths {
         let found: Vec<&str> = operations(item)

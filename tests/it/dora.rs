@@ -230,7 +230,7 @@ on_both! {
             ("/api/v1/dora/series?window=4000d", 400, "1000 buckets"),
             ("/api/v1/deployments?environment=nowhere", 404, "nowhere"),
             ("/api/v1/deployments?outcome=good", 400, "succeeded"),
-            ("/api/v1/changes?environment=production", 400, "not known"),
+            ("/api/v1/changes?environment=production", 400, "unknown parameter `environment`"),
             ("/api/v1/services?team=nobody", 404, "nobody"),
         ] {
             let answer = devpulse.send(devpulse.request("GET", path)).await;

@@ -113,7 +113,9 @@ fn a_material_regression_is_rolled_back_with_its_evidence() {
     assert!(evidence.baseline_bound.unwrap() > 0.003, "an upper bound, not the point");
     assert!((evidence.burn.unwrap() - 2.088).abs() < 1e-3);
     assert!(
-        decision.summary.starts_with("2.1 % of 4,310 requests on 1.4.2 failed, 0.3 % before it; odds "),
+        decision.summary.starts_with(
+            "2.1 % of 4,310 requests on 1.4.2 failed, 0.3 % before it; chance of a false alarm below 1 in "
+        ),
         "{}",
         decision.summary
     );

@@ -249,7 +249,8 @@ pub fn decision(service: &str, action: Action) -> Decision {
     Decision {
         action,
         reason: if action == Action::Page { Reason::NoTarget } else { Reason::Regression },
-        summary: "20 % of 410 requests on 1.4.2 failed, 0.3 % before it; odds 41,000 : 1".to_owned(),
+        summary: "20 % of 410 requests on 1.4.2 failed, 0.3 % before it; chance of a false alarm below 1 in 41,000"
+            .to_owned(),
         service: service.to_owned(),
         environment: ENVIRONMENT.to_owned(),
         mode,
