@@ -103,6 +103,19 @@ pub struct Dora {
     /// Windows of the gauges on `/metrics`.
     pub windows: Vec<Duration>,
     pub benchmark_edition: String,
+    pub targets: Targets,
+}
+
+/// What every team wants of its delivery.
+#[derive(Debug, Clone)]
+pub struct Targets {
+    /// At least.
+    pub deployments_per_day: f64,
+    /// Below, as all others.
+    pub change_lead_time: Duration,
+    pub change_fail_rate: f64,
+    /// Of failed deployments, and of incidents.
+    pub time_to_recovery: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -129,7 +142,8 @@ pub struct Environment {
     pub matches: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Tier {
     Production,
     Staging,

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::model::{Database, Dora, Ingest, LogFormat, Retention, Server, Telemetry};
+use super::model::{Database, Dora, Ingest, LogFormat, Retention, Server, Targets, Telemetry};
 use super::reader::Section;
-use super::scalar::{boolean, duration, http_url, one_of, secret_url, text, whole};
+use super::scalar::{boolean, duration, http_url, number, one_of, secret_url, share, text, whole};
 use crate::slo::ring::LEVELS;
 use crate::time::short;
 
 /// Editions of the DORA benchmarks that DevPulse has.
-const EDITIONS: &[(&str, &str)] = &[("2024", "2024")];
+const EDITIONS: &[(&str, &str)] = &[("2021", "2021"), ("2023", "2023"), ("2024", "2024")];
 const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 pub(super) fn server(at: &Section<'_>) -> Option<Server> {
@@ -99,5 +99,24 @@ pub(super) fn dora(at: &Section<'_>) -> Option<Dora> {
     let attribution_window = at.required("attribution_window", duration);
     let windows = at.values("windows", duration);
     let benchmark_edition = at.required("benchmark_edition", one_of(EDITIONS));
-    Some(Dora { attribution_window: attribution_window?, windows, benchmark_edition: benchmark_edition?.to_owned() })
+    let targets = at.section("targets", targets);
+    Some(Dora {
+        attribution_window: attribution_window?,
+        windows,
+        benchmark_edition: benchmark_edition?.to_owned(),
+        targets: targets?,
+    })
+}
+
+fn targets(at: &Section<'_>) -> Option<Targets> {
+    let deployments_per_day = at.required("deployments_per_day", number(|n| n > 0.0, "be above 0"));
+    let change_lead_time = at.required("change_lead_time", duration);
+    let change_fail_rate = at.required("change_fail_rate", share());
+    let time_to_recovery = at.required("time_to_recovery", duration);
+    Some(Targets {
+        deployments_per_day: deployments_per_day?,
+        change_lead_time: change_lead_time?,
+        change_fail_rate: change_fail_rate?,
+        time_to_recovery: time_to_recovery?,
+    })
 }

@@ -72,6 +72,11 @@ pub fn edition(year: &str) -> Option<&'static Benchmark> {
     EDITIONS.iter().find(|benchmark| benchmark.edition == year)
 }
 
+/// The years there is a benchmark of.
+pub fn years() -> [&'static str; 3] {
+    EDITIONS.each_ref().map(|benchmark| benchmark.edition)
+}
+
 impl Benchmark {
     /// `None` for metrics that the reports give no clusters for.
     pub fn band(&self, metric: Metric, value: f64) -> Option<Band> {

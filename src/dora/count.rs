@@ -49,7 +49,13 @@ pub struct Question {
 #[derive(Debug, Clone, Copy)]
 pub enum Subject<'a> {
     Deployment(&'a DeploymentRow),
-    Change { repository: &'a str, sha: &'a str, deployment: &'a DeploymentRow },
+    Change {
+        repository: &'a str,
+        sha: &'a str,
+        deployment: &'a DeploymentRow,
+        /// Where it has a lead time.
+        lead: Option<&'a LeadRow>,
+    },
     Incident(&'a IncidentRow),
 }
 
@@ -174,12 +180,13 @@ fn changes<'a>(selected: &Selected<'a>, question: &Question) -> Counted<'a> {
     let mut counted = Counted::default();
     for lead in within(&selected.leads, question.window, |lead| lead.at) {
         let (at, deployment) = (lead.at, lead.deployment);
-        let subject = Subject::Change { repository: &lead.row.repository, sha: &lead.row.sha, deployment };
+        let (repository, sha) = (lead.row.repository.as_str(), lead.row.sha.as_str());
+        let subject = Subject::Change { repository, sha, deployment, lead: Some(lead.row) };
         counted.add(subject, at, question.lead_from.of(lead.row), at);
     }
     for out in within(&selected.leads_out, question.window, |out| out.at) {
         let subject = match out.change {
-            Some((repository, sha)) => Subject::Change { repository, sha, deployment: out.deployment },
+            Some((repository, sha)) => Subject::Change { repository, sha, deployment: out.deployment, lead: None },
             None => Subject::Deployment(out.deployment),
         };
         counted.excluded.push(Excluded { subject, at: out.at, reason: Reason::Lead(out.reason) });

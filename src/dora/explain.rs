@@ -124,12 +124,14 @@ enum Either<'c, 'a> {
 }
 
 fn position(excluded: bool, at: Timestamp, subject: Subject<'_>) -> Position {
-    let (change, key) = match subject {
-        Subject::Change { repository, sha, deployment } => ((repository, sha), &deployment.key),
-        Subject::Deployment(row) => (("", ""), &row.key),
-        Subject::Incident(incident) => (("", ""), &incident.key),
+    // One id may be deployed to several places.
+    let of = |row: &DeploymentRow| (row.key.source.clone(), format!("{} {} {}", row.key.id, row.service, row.place));
+    let (change, (source, id)) = match subject {
+        Subject::Change { repository, sha, deployment, .. } => ((repository, sha), of(deployment)),
+        Subject::Deployment(row) => (("", ""), of(row)),
+        Subject::Incident(incident) => (("", ""), (incident.key.source.clone(), incident.key.id.clone())),
     };
-    let name = [change.0, change.1, &key.source, &key.id].map(str::to_owned);
+    let name = [change.0.to_owned(), change.1.to_owned(), source, id];
     Position { excluded, at: at.micros(), name }
 }
 
@@ -176,7 +178,7 @@ fn plain(subject: Subject<'_>) -> Row {
         detail: None,
     };
     match subject {
-        Subject::Change { repository, sha, deployment } => {
+        Subject::Change { repository, sha, deployment, .. } => {
             row.change = Some(ChangeName { repository: repository.to_owned(), sha: sha.to_owned() });
             row.deployment = Some(DeploymentName::of(deployment));
         }

@@ -10,7 +10,10 @@ use super::benchmark::{Band, Benchmark};
 use super::calendar::{Unit, Window};
 use super::count::{Counted, Question, Reason, Subject, Value, counted};
 use super::select::Selected;
+use super::stages::{Stages, stages};
 use super::stats::{self, Center};
+use super::target::{Target, target};
+use crate::config::model::Targets;
 use crate::num::{float, signed_float};
 
 /// Weeks of a window that are looked at: a century and a half.
@@ -32,6 +35,8 @@ pub struct Figure {
     pub interval: Option<[f64; 2]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub band: Option<Band>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
     /// The value of the period of the same length just before.
     pub previous: Option<f64>,
     /// How many were left out, by reason; `explain` lists them.
@@ -61,9 +66,22 @@ pub struct More {
     pub median: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub median_interval: Option<[f64; 2]>,
+    /// Deployments per week of seven days.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_week: Option<f64>,
+    /// Where pull requests are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stages: Option<Stages>,
     /// Deployments whose changes are not all known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partial: Option<u64>,
+}
+
+/// What figures are measured against; without any they are only numbers.
+#[derive(Clone, Copy, Default)]
+pub struct Standards<'a> {
+    pub benchmark: Option<&'a Benchmark>,
+    pub targets: Option<&'a Targets>,
 }
 
 /// Why a figure has no value.
@@ -143,8 +161,8 @@ impl Figures {
 }
 
 /// The figures of the question's window; those before it only where [`Figures::after`] says so.
-pub fn figures(selected: &Selected<'_>, question: &Question, benchmark: Option<&Benchmark>) -> Figures {
-    let of = |metric| figure(metric, selected, question, benchmark);
+pub fn figures(selected: &Selected<'_>, question: &Question, standards: Standards<'_>) -> Figures {
+    let of = |metric| figure(metric, selected, question, standards);
     Figures {
         deployment_frequency: of(Metric::DeploymentFrequency),
         change_lead_time: of(Metric::ChangeLeadTime),
@@ -156,13 +174,13 @@ pub fn figures(selected: &Selected<'_>, question: &Question, benchmark: Option<&
 }
 
 /// The figures of the window, each with its value in the window of the same length before it.
-pub fn figures_with_previous(selected: &Selected<'_>, question: &Question, benchmark: Option<&Benchmark>) -> Figures {
+pub fn figures_with_previous(selected: &Selected<'_>, question: &Question, standards: Standards<'_>) -> Figures {
     let before = Question { window: question.window.previous(), ..*question };
-    figures(selected, question, benchmark).after(&figures(selected, &before, None))
+    figures(selected, question, standards).after(&figures(selected, &before, Standards::default()))
 }
 
 /// One figure of the question's window.
-pub fn figure(metric: Metric, selected: &Selected<'_>, question: &Question, benchmark: Option<&Benchmark>) -> Figure {
+pub fn figure(metric: Metric, selected: &Selected<'_>, question: &Question, standards: Standards<'_>) -> Figure {
     let counted = counted(metric, selected, question);
     let mut excluded = BTreeMap::new();
     for row in &counted.excluded {
@@ -176,6 +194,7 @@ pub fn figure(metric: Metric, selected: &Selected<'_>, question: &Question, benc
         reason: None,
         interval: None,
         band: None,
+        target: None,
         previous: None,
         excluded,
         more: More::default(),
@@ -198,7 +217,8 @@ pub fn figure(metric: Metric, selected: &Selected<'_>, question: &Question, benc
         }
         Metric::MeanTimeToRecovery => mean_time_to_recovery(&mut figure, &counted, question),
     }
-    figure.band = figure.value.and_then(|value| benchmark?.band(metric, value));
+    figure.band = figure.value.and_then(|value| standards.benchmark?.band(metric, value));
+    figure.target = standards.targets.and_then(|targets| target(targets, metric, figure.value));
     figure
 }
 
@@ -221,7 +241,10 @@ fn frequency(figure: &mut Figure, counted: &Counted<'_>, selected: &Selected<'_>
             figure.reason = Some(NoValue::NoDeploymentYet);
             return;
         }
-        Some(days) => figure.value = Some(float(figure.n) / days),
+        Some(days) => {
+            figure.value = Some(float(figure.n) / days);
+            figure.more.per_week = figure.value.map(|per_day| per_day * 7.0);
+        }
         None => figure.reason = Some(NoValue::NotBegun),
     }
     figure.more.median_deployment_days_per_week = deployment_days_per_week(counted, question, window);
@@ -246,6 +269,7 @@ fn deployment_days_per_week(counted: &Counted<'_>, question: &Question, window: 
 fn lead_time(figure: &mut Figure, counted: &Counted<'_>, question: &Question) {
     let missing = if counted.excluded.is_empty() { NoValue::NoChange } else { NoValue::AllChangesLeftOut };
     duration(figure, counted, question.center, missing);
+    figure.more.stages = stages(counted, question.center);
     let included = counted.included.iter().map(|row| row.subject);
     let partial = included.chain(counted.excluded.iter().map(|row| row.subject)).filter_map(|subject| match subject {
         Subject::Change { deployment, .. } | Subject::Deployment(deployment) => Some(deployment),

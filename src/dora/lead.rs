@@ -230,6 +230,8 @@ fn lead_of(deployment: usize, repository: &str, sha: &str, change: Option<&Chang
         committed_at: change.and_then(|change| change.committed_at),
         merged_at: change.and_then(|c| c.merged_at).or_else(|| request.and_then(|r| r.merged_at)),
         first_commit_at: request.and_then(|request| request.first_commit_at),
+        opened_at: request.and_then(|request| request.opened_at),
+        first_review_at: request.and_then(|request| request.first_review_at),
     }
 }
 

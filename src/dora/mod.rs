@@ -21,7 +21,9 @@ pub mod receipt;
 pub mod row;
 pub mod rules;
 pub mod select;
+pub mod stages;
 pub mod stats;
+pub mod target;
 #[cfg(test)]
 mod tests;
 

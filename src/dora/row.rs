@@ -131,6 +131,9 @@ pub struct LeadRow {
     pub committed_at: Option<Timestamp>,
     pub merged_at: Option<Timestamp>,
     pub first_commit_at: Option<Timestamp>,
+    /// Of its pull request.
+    pub opened_at: Option<Timestamp>,
+    pub first_review_at: Option<Timestamp>,
 }
 
 /// A change, or all changes of a deployment, that give no lead time whatever is asked.

@@ -11,8 +11,8 @@ use super::{Caller, Problem};
 use crate::app::App;
 use crate::dora::calendar::{Period, Unit};
 use crate::dora::count::{Question, counted};
-use crate::dora::figure::{Figures, NoValue, figure, figures, figures_with_previous};
-use crate::dora::{Metric, benchmark, explain};
+use crate::dora::figure::{Figures, NoValue, Standards, figure, figures, figures_with_previous};
+use crate::dora::{Metric, explain};
 use crate::http::auth::Scope;
 use crate::store::derived::DoraCache;
 use crate::time::Timestamp;
@@ -53,13 +53,12 @@ pub async fn summary(
 ) -> Result<web::Json<DoraAnswer>, Problem> {
     caller.require(Scope::Read)?;
     let asked = Asked::read(&app, &cache, &params.0).await?;
-    let edition = &asked.config.dora.benchmark_edition;
-    let metrics = figures_with_previous(&asked.rows(), &asked.question, benchmark::edition(edition));
+    let metrics = figures_with_previous(&asked.rows(), &asked.question, asked.standards());
     Ok(web::Json(DoraAnswer {
         from: asked.question.window.from,
         to: asked.question.window.to,
         time_zone: asked.question.calendar.time_zone.name(),
-        benchmark_edition: edition.clone(),
+        benchmark_edition: asked.edition.clone(),
         metrics,
         selection: asked.selection,
     }))
@@ -106,7 +105,7 @@ pub async fn explanation(
     let asked = Asked::read(&app, &cache, &params.0).await?;
     let (rows, question) = (asked.rows(), &asked.question);
     let page = explain::page(&counted(metric, &rows, question), after.as_ref(), limit);
-    let figure = figure(metric, &rows, question, None);
+    let figure = figure(metric, &rows, question, Standards::default());
     Ok(web::Json(Explanation {
         metric,
         value: figure.value,
@@ -183,7 +182,7 @@ pub async fn series(
         from: question.window.from,
         to: question.window.to,
         time_zone: question.calendar.time_zone.name(),
-        benchmark_edition: asked.config.dora.benchmark_edition.clone(),
+        benchmark_edition: asked.edition.clone(),
         bucket,
         buckets: buckets(&asked, &periods),
         selection: asked.selection,
@@ -191,11 +190,11 @@ pub async fn series(
 }
 
 fn buckets(asked: &Asked, periods: &[Period]) -> Vec<Bucket> {
-    let (rows, edition) = (asked.rows(), benchmark::edition(&asked.config.dora.benchmark_edition));
+    let rows = asked.rows();
     let mut buckets: Vec<Bucket> = Vec::with_capacity(periods.len());
     for period in periods {
         let question = Question { window: period.window, ..asked.question };
-        let mut metrics = figures(&rows, &question, edition);
+        let mut metrics = figures(&rows, &question, asked.standards());
         if let Some(before) = buckets.last() {
             metrics = metrics.after(&before.metrics);
         }

@@ -13,9 +13,11 @@ use super::Problem;
 use super::params::{flag, invalid, one_of, suggestion, time, window};
 use crate::app::App;
 use crate::config::Config;
-use crate::config::model::Team;
+use crate::config::model::{Team, Tier};
+use crate::dora::benchmark;
 use crate::dora::calendar::{Calendar, Window};
 use crate::dora::count::{LeadFrom, Question};
+use crate::dora::figure::Standards;
 use crate::dora::select::{Arrival, Selected};
 use crate::dora::stats::Center;
 use crate::store::derived::{DoraCache, Reading, Wanted};
@@ -33,6 +35,12 @@ pub struct DoraParams {
     pub team: Option<String>,
     /// One environment; those of tier production without it.
     pub environment: Option<String>,
+    /// All environments of a tier instead.
+    #[param(value_type = Option<Tier>)]
+    pub tier: Option<String>,
+    /// The year of the DORA report behind the bands; `dora.benchmark_edition` without it.
+    #[param(example = "2024")]
+    pub benchmark_edition: Option<String>,
     /// RFC 3339; the window is half open.
     #[param(value_type = Option<Timestamp>)]
     pub from: Option<String>,
@@ -73,6 +81,8 @@ pub struct Asked {
     pub config: Arc<Config>,
     pub question: Question,
     pub selection: Selection,
+    /// The year of the benchmark.
+    pub edition: String,
     arrival: Arrival,
     reading: Reading,
 }
@@ -94,14 +104,19 @@ impl Asked {
         if let Some(service) = &params.service {
             known_service(app, &config, &reading, service).await?;
         }
-        let environments = environments(&config, &reading, params.environment.as_deref())?;
+        let environments = environments(&config, &reading, params)?;
+        let edition = edition(&config, params)?;
         let selection = Selection {
             service: params.service.clone(),
             team: params.team.clone(),
             environment: environments.first().filter(|_| environments.len() == 1).cloned(),
             environments,
         };
-        Ok(Self { config, question, selection, arrival, reading })
+        Ok(Self { config, question, selection, edition, arrival, reading })
+    }
+
+    pub fn standards(&self) -> Standards<'_> {
+        Standards { benchmark: benchmark::edition(&self.edition), targets: Some(&self.config.dora.targets) }
     }
 
     pub fn rows(&self) -> Selected<'_> {
@@ -152,7 +167,12 @@ pub async fn known_service(app: &App, config: &Config, reading: &Reading, name: 
 }
 
 /// The environments asked about, by their configured names.
-fn environments(config: &Config, reading: &Reading, named: Option<&str>) -> Result<BTreeSet<String>, Problem> {
+fn environments(config: &Config, reading: &Reading, params: &DoraParams) -> Result<BTreeSet<String>, Problem> {
+    let tiers = "production, staging, testing, development, other";
+    let tier: Option<Tier> = one_of("tier", params.tier.as_deref(), tiers)?;
+    if tier.is_some() && params.environment.is_some() {
+        return Err(invalid("tier", "and `environment` exclude each other"));
+    }
     let rules = &reading.rules;
     let configured = config.environments.iter().map(|environment| environment.name.as_str());
     let seen = reading.places.iter().map(|(_, raw)| rules.environment(raw).0);
@@ -160,14 +180,23 @@ fn environments(config: &Config, reading: &Reading, named: Option<&str>) -> Resu
     let incidents = incidents.chain(&reading.without_service).map(|incident| incident.environment.as_str());
     let mut known: BTreeSet<&str> = configured.chain(seen).chain(incidents).collect();
     known.insert(rules.default_environment());
-    let Some(named) = named else {
-        return Ok(known.into_iter().filter(|name| rules.is_production(name)).map(str::to_owned).collect());
+    let Some(named) = params.environment.as_deref() else {
+        let tier = tier.unwrap_or(Tier::Production);
+        return Ok(known.into_iter().filter(|name| rules.environment(name).1 == tier).map(str::to_owned).collect());
     };
     let name = rules.environment(named).0;
     if known.contains(name) {
         return Ok(BTreeSet::from([name.to_owned()]));
     }
     Err(not_known("environment", named, known))
+}
+
+fn edition(config: &Config, params: &DoraParams) -> Result<String, Problem> {
+    let Some(year) = &params.benchmark_edition else { return Ok(config.dora.benchmark_edition.clone()) };
+    match benchmark::edition(year) {
+        Some(_) => Ok(year.clone()),
+        None => Err(invalid("benchmark_edition", &format!("must be one of {}", benchmark::years().join(", ")))),
+    }
 }
 
 fn question(params: &DoraParams, team: Option<&Team>, now: Timestamp) -> Result<Question, Problem> {

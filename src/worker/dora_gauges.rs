@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::dora::Metric;
 use crate::dora::calendar::{Calendar, Window};
 use crate::dora::count::{LeadFrom, Question};
-use crate::dora::figure::{Figures, figures};
+use crate::dora::figure::{Figures, Standards, figures};
 use crate::dora::select::{Arrival, Selected};
 use crate::dora::stats::Center;
 use crate::dora::{Derived, Rules};
@@ -150,7 +150,7 @@ fn figures_of(selected: &Selected<'_>, calendar: Calendar, length: Duration, now
         lead_from: LeadFrom::Authored,
         exclude_rollbacks: false,
     };
-    figures(selected, &question, None)
+    figures(selected, &question, Standards::default())
 }
 
 fn calendar_of(service: &str, config: &Config) -> Calendar {

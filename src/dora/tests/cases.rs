@@ -402,3 +402,31 @@ fn a_service_that_was_never_deployed_has_no_frequency() {
     let figure = Story::default().figures().deployment_frequency;
     assert_eq!((figure.value, figure.reason, figure.n), (None, Some(NoValue::NoDeploymentYet), 0));
 }
+
+/// First commit 08:00, opened 09:00, reviewed 09:30, merged 11:00, deployed 12:00.
+#[test]
+fn a_change_with_a_pull_request_has_stages() {
+    let mut story = Story::default();
+    let mut change = change("a", "08:00", "11:00");
+    change.pull_request = Some(PullRequest {
+        number: 7,
+        opened_at: Some(at("09:00")),
+        first_commit_at: Some(at("08:00")),
+        first_review_at: Some(at("09:30")),
+        approved_at: None,
+        merged_at: Some(at("11:00")),
+    });
+    let mut second = deployment("d2", "2", "12:00");
+    second.commit = Some("a".to_owned());
+    story.change(change).change(super::history::change("b", "11:30", "11:30")).deploy(deployment("d1", "1", "07:00"));
+    story.deploy(second);
+    let mut third = deployment("d3", "3", "13:00");
+    third.commit = Some("b".to_owned());
+    story.deploy(third);
+    let figure = story.figures().change_lead_time;
+    assert_eq!(figure.n, 2);
+    let stages = figure.more.stages.unwrap();
+    let all = [stages.coding, stages.pick_up, stages.review, stages.merge_to_deploy];
+    assert_eq!(all.map(|stage| stage.value), [HOUR, HOUR / 2.0, 1.5 * HOUR, HOUR].map(Some));
+    assert_eq!(all.map(|stage| stage.n), [1; 4], "b has no pull request");
+}

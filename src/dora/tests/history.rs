@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 use crate::config::model::{Environment, Service, Tier};
 use crate::dora::calendar::{Calendar, Window};
 use crate::dora::count::{LeadFrom, Question};
-use crate::dora::figure::{Figures, figures};
+use crate::dora::figure::{Figures, Standards, figures};
 use crate::dora::select::{Arrival, Selected};
 use crate::dora::stats::Center;
 use crate::dora::{Derived, History, Rules, derive};
@@ -214,5 +214,5 @@ impl Story {
 
 pub fn ask(derived: &Derived, question: &Question, environments: &[&str], arrival: Arrival) -> Figures {
     let selected = Selected::new([derived], [], |name| environments.contains(&name), arrival);
-    figures(&selected, question, None)
+    figures(&selected, question, Standards::default())
 }
