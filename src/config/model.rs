@@ -39,6 +39,8 @@ pub struct Server {
     pub max_connections: usize,
     /// How long a client may take to send the head of a request.
     pub client_timeout: Duration,
+    /// How long a connection is kept between two requests.
+    pub keep_alive: Duration,
     /// How long requests may finish after SIGTERM.
     pub shutdown_timeout: Duration,
     /// Whether `/metrics` answers without a key.

@@ -12,6 +12,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("server.workers", a.server.workers != b.server.workers),
         ("server.max_connections", a.server.max_connections != b.server.max_connections),
         ("server.client_timeout", a.server.client_timeout != b.server.client_timeout),
+        ("server.keep_alive", a.server.keep_alive != b.server.keep_alive),
         ("server.shutdown_timeout", a.server.shutdown_timeout != b.server.shutdown_timeout),
         ("database.url", a.database.url.expose_secret() != b.database.url.expose_secret()),
         ("database.connections", a.database.connections != b.database.connections),

@@ -23,6 +23,7 @@ pub(super) fn server(at: &Section<'_>) -> Option<Server> {
     let workers = at.required("workers", whole(0));
     let max_connections = at.required("max_connections", whole(1));
     let client_timeout = at.required("client_timeout", duration);
+    let keep_alive = at.required("keep_alive", duration);
     let shutdown_timeout = at.required("shutdown_timeout", duration);
     let metrics_public = at.required("metrics_public", boolean);
     Some(Server {
@@ -31,6 +32,7 @@ pub(super) fn server(at: &Section<'_>) -> Option<Server> {
         workers: workers?,
         max_connections: max_connections?,
         client_timeout: client_timeout?,
+        keep_alive: keep_alive?,
         shutdown_timeout: shutdown_timeout?,
         metrics_public: metrics_public?,
     })
