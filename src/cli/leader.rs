@@ -22,6 +22,7 @@ use crate::http::auth::Door;
 use crate::http::gate::{Closed, Gate, Serving};
 use crate::http::keys::Keys;
 use crate::http::loopback::is_loopback_address;
+use crate::ingest::budget::Budget;
 use crate::ingest::committer::{Committer, Settings};
 use crate::notify::Notifiers;
 use crate::rollback::executor::Executors;
@@ -132,12 +133,15 @@ impl Leader {
         let (notices, commits) = mpsc::channel(NOTICES);
         let (committer, committing) =
             Committer::start(store.clone(), clock.clone(), settings, notices).await.map_err(Failure::database)?;
+        let (bodies, webhook_bodies) = Budget::split(config.ingest.max_buffered_bytes);
         let app = Arc::new(App {
             config: ArcSwap::from_pointee(config.clone()),
             store,
             clock,
             committer,
             wake: Wake::default(),
+            bodies,
+            webhook_bodies,
             dora: Arc::default(),
             live: RwLock::new(Live::new(config)),
             stream: broadcast::Sender::new(STREAM_EVENTS),

@@ -60,6 +60,8 @@ pub struct Ingest {
     pub max_body_bytes: usize,
     /// Bytes of a request's body after decompression.
     pub max_decoded_bytes: usize,
+    /// Bytes of all bodies that are being taken in.
+    pub max_buffered_bytes: usize,
     pub max_items: usize,
     /// Events further in the future than this are refused.
     pub max_future: Duration,

@@ -16,6 +16,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("server.shutdown_timeout", a.server.shutdown_timeout != b.server.shutdown_timeout),
         ("database.url", a.database.url.expose_secret() != b.database.url.expose_secret()),
         ("database.connections", a.database.connections != b.database.connections),
+        ("ingest.max_buffered_bytes", a.ingest.max_buffered_bytes != b.ingest.max_buffered_bytes),
         ("ingest.max_waiting", a.ingest.max_waiting != b.ingest.max_waiting),
         ("ingest.materialise_every", a.ingest.materialise_every != b.ingest.materialise_every),
         ("telemetry.otlp_endpoint", a.telemetry.otlp_endpoint != b.telemetry.otlp_endpoint),

@@ -271,3 +271,28 @@ async fn no_connection_is_held_for_ever() {
     assert_eq!(post(&devpulse, &deployment("after")).await.ok()["accepted"], 1);
     assert!(devpulse.process().exited().is_none());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_share_one_budget() {
+    let database = Database::sqlite().await;
+    let limits = "ingest: {max_body_bytes: 4096, max_decoded_bytes: 4096, max_buffered_bytes: 32768}\n";
+    let devpulse = DevPulse::start(&database.url, limits).await;
+    let head = "POST /api/v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    let mut large = deployment("large");
+    large["url"] = json!(format!("https://example.com/{}", "x".repeat(1900)));
+    let mut clients = Vec::new();
+    let refused = until("the memory for bodies to be used up", SOON, async || {
+        let mut client = TcpStream::connect(devpulse.address()).await.unwrap();
+        let part = format!("{head}content-length: 4096\r\n\r\n[{}", " ".repeat(4000));
+        client.write_all(part.as_bytes()).await.unwrap();
+        clients.push(client);
+        let answer = post(&devpulse, &large).await;
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
+    assert_eq!((refused.status, refused.json["type"].as_str()), (429, Some("overloaded")), "{refused:?}");
+    assert!(refused.retry_after.is_some(), "{refused:?}");
+    drop(clients);
+    until("the memory to come back", SOON, async || is_acknowledged(&post(&devpulse, &large).await).then_some(()))
+        .await;
+}
