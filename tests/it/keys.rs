@@ -4,7 +4,9 @@ use std::process::Output;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::support::database::Database;
 use crate::support::db::on_both;
 use crate::support::devpulse::DevPulse;
 use crate::support::http::Answer;
@@ -96,6 +98,8 @@ on_both! {
                 ("origin", "https://evil.example"),
                 ("origin", "null"),
                 ("x-forwarded-for", "203.0.113.7"),
+                ("x-forwarded-proto", "https"),
+                ("via", "1.1 proxy"),
                 ("authorization", "Bearer dp_0123456789ab_0123"),
                 ("authorization", "Basic YTpi"),
             ] {
@@ -164,4 +168,20 @@ async fn nobody_listens_to_the_world_without_keys() {
     assert_eq!(refused.status.code(), Some(3));
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("needs a key: run `devpulse keys create"), "{said}");
+}
+
+/// nginx as it comes: HTTP/1.0, and the address it was given as the host.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_plain_proxy_forwards_is_not_from_this_machine() {
+    let database = Database::sqlite().await;
+    let devpulse = DevPulse::start(&database.url, "").await;
+    for (version, status) in [("1.0", "401"), ("1.1", "200")] {
+        let mut client = tokio::net::TcpStream::connect(devpulse.address()).await.unwrap();
+        let request =
+            format!("GET /api/v1/slos HTTP/{version}\r\nhost: {}\r\nconnection: close\r\n\r\n", devpulse.address());
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer.split(' ').nth(1), Some(status), "HTTP/{version}: {answer}");
+    }
 }
