@@ -65,7 +65,8 @@ pub async fn lead(config: &Config, address: SocketAddr, gate: &Gate, first: bool
     match leader.await {
         Err(Failure::Database(error)) if !first => {
             // Gone again in the middle of it: ask for the lease again.
-            gate.close(Closed::Database(error.to_string()));
+            tracing::warn!(%error, "the database is gone again");
+            gate.close(Closed::Database);
             sleep(LEASE_CHECK).await;
             Box::pin(lead(config, address, gate, first)).await
         }
@@ -89,7 +90,7 @@ async fn wait_for_lease(config: &Config, gate: &Gate, first: bool) -> Result<(St
             Err(error) if first && !said_standby => return Err(Failure::database(error)),
             Err(error) => {
                 tracing::warn!(%error, "the database does not answer; trying again");
-                gate.close(Closed::Database(error.to_string()));
+                gate.close(Closed::Database);
             }
         }
         sleep(LEASE_CHECK).await;

@@ -90,7 +90,7 @@ impl Process {
             };
             first = false;
             let lost = self.watch(&mut leader).await;
-            let why = lost.as_ref().map_or(Closed::Stopping, |reason| Closed::Database(reason.clone()));
+            let why = if lost.is_some() { Closed::Database } else { Closed::Stopping };
             self.gate.close(why);
             leader.stop().await;
             match lost {

@@ -61,6 +61,8 @@ async fn a_dead_database_is_said_and_survived() {
         postgres.stop();
         says_come_back_later(&post(&devpulse, &deployment("while it is dead")).await);
         until("readiness to be withdrawn", SOON, async || status(&devpulse, "/-/ready", 503).await).await;
+        let said = devpulse.text("/-/ready").await;
+        assert!(said.contains("the database") && !said.contains("rror") && !said.contains("connect"), "{said}");
         assert!(status(&devpulse, "/-/healthy", 200).await.is_some(), "dead database, live process");
         postgres.go();
         devpulse.ready().await;
