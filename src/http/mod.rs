@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod observe;
 mod openapi;
 mod params;
+mod plain;
 pub mod problem;
 pub mod quarantine;
 mod refuse;

@@ -13,7 +13,7 @@ use utoipa_actix_web::AppExt;
 use super::connections::Connections;
 use super::gate::{self, Gate};
 use super::slow::{self, Patience};
-use super::{observe, openapi, refuse, routes};
+use super::{observe, openapi, plain, refuse, routes};
 use crate::config::Config;
 
 /// Serves on `listener` until stopped; what is served depends on the gate.
@@ -43,6 +43,7 @@ pub fn start(listener: TcpListener, gate: Arc<Gate>, metrics: PrometheusHandle, 
             .app_data(refuse::json())
             .default_service(web::to(refuse::nowhere))
             .wrap(from_fn(gate::enter))
+            .wrap(from_fn(plain::tidy))
             .wrap(from_fn(slow::limit))
             .wrap(from_fn(observe::observe))
     })
