@@ -13,6 +13,7 @@ use utoipa_actix_web::AppExt;
 use super::connections::Connections;
 use super::gate::{self, Gate};
 use super::slow::{self, Patience};
+use super::stream::Listeners;
 use super::{observe, openapi, plain, refuse, routes};
 use crate::config::Config;
 
@@ -26,6 +27,7 @@ pub fn start(listener: TcpListener, gate: Arc<Gate>, metrics: PrometheusHandle, 
     let metrics = web::Data::new(metrics);
     let patience = web::Data::new(Patience(limits.client_timeout));
     let connections = Connections::watched(limits.keep_alive + limits.client_timeout);
+    let listeners = web::Data::new(Listeners::among(limits.max_connections));
     let max_body = config.ingest.max_body_bytes;
     let server = HttpServer::new(move || {
         let (app, api) = actix_web::App::new()
@@ -36,6 +38,7 @@ pub fn start(listener: TcpListener, gate: Arc<Gate>, metrics: PrometheusHandle, 
         app.app_data(gate.clone())
             .app_data(metrics.clone())
             .app_data(patience.clone())
+            .app_data(listeners.clone())
             .app_data(web::Data::new(openapi::finish(api)))
             .app_data(web::PayloadConfig::new(max_body))
             .app_data(refuse::query())

@@ -137,6 +137,20 @@ on_both! {
         devpulse.get("/api/v1/slos").await;
     }
 
+    async fn a_revoked_key_hears_nothing_more(database: Database) {
+        let mut devpulse = DevPulse::start(&database.url, "").await;
+        let (ingest, read) = (create(&devpulse, "ingest"), create(&devpulse, "read"));
+        let listen = devpulse.request("GET", "/api/v1/stream").bearer_auth(&read).send().await.unwrap();
+        assert_eq!(listen.status(), 200);
+        stdout(&devpulse.run(&["keys", "revoke", id(&read)]));
+        devpulse.use_key(&ingest);
+        devpulse.post_events(&json!([{"type": "deployment", "id": "d", "source": "ci", "service": "s",
+            "environment": "production", "version": "secret-version", "outcome": "succeeded",
+            "time": "2026-01-05T10:04:00Z"}])).await;
+        let heard = tokio::time::timeout(Duration::from_secs(30), listen.text()).await.expect("the stream ends");
+        assert!(!heard.unwrap().contains("secret-version"));
+    }
+
     async fn keys_are_listed_without_their_secrets(database: Database) {
         let devpulse = DevPulse::start(&database.url, "").await;
         let key = create(&devpulse, "read,ingest");

@@ -298,3 +298,19 @@ async fn bodies_share_one_budget() {
     until("the memory to come back", SOON, async || is_acknowledged(&post(&devpulse, &large).await).then_some(()))
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listeners_leave_room_for_others() {
+    let database = Database::sqlite().await;
+    let devpulse = DevPulse::start(&database.url, "server: {max_connections: 6, workers: 1}\n").await;
+    let listen = async || devpulse.request("GET", "/api/v1/stream").send().await.unwrap();
+    let mut listeners = Vec::new();
+    for _ in 0..3 {
+        listeners.push(listen().await);
+    }
+    assert!(listeners.iter().all(|listener| listener.status() == 200));
+    let refused = Answer::of(listen().await).await;
+    assert_eq!((refused.status, refused.retry_after.as_deref()), (429, Some("10")), "{refused:?}");
+    listeners.pop();
+    until("room for another", SOON, async || (listen().await.status() == 200).then_some(())).await;
+}
