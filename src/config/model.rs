@@ -5,8 +5,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
+
+/// Whether HAProxy takes the text as one argument of a command, whatever it stands in.
+pub fn is_haproxy_argument(text: &str) -> bool {
+    !text.is_empty()
+        && text.chars().all(|c| !c.is_whitespace() && !c.is_control() && !matches!(c, ';' | '\\' | '"' | '\'' | '<'))
+}
+
+/// The key of a signed webhook: base64 after `whsec_`, any other text as it stands.
+pub fn signing_key(secret: &SecretString) -> Option<standardwebhooks::Webhook> {
+    let text = secret.expose_secret();
+    let bytes = || standardwebhooks::Webhook::from_bytes(text.as_bytes().to_vec());
+    if text.starts_with("whsec_") { standardwebhooks::Webhook::new(text) } else { bytes() }.ok()
+}
 
 #[derive(Debug, Clone)]
 pub struct Config {
