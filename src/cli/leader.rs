@@ -170,13 +170,19 @@ impl Leader {
     }
 
     /// Goes on under a new configuration; keys that need a restart keep their old meaning.
-    pub fn reconfigure(&self, config: &Config) {
-        match Executors::of(&config.rollback, &self.app.clock) {
-            Ok(executors) => self.saga.executors.store(Arc::new(executors)),
-            Err(error) => tracing::error!(%error, "the executors stay as they were"),
+    ///
+    /// # Errors
+    /// A part of it cannot work: then everything stays as it was.
+    pub fn reconfigure(&self, config: &Config) -> Result<(), String> {
+        let executors = Executors::of(&config.rollback, &self.app.clock).map_err(|error| error.to_string())?;
+        let notifiers = Notifiers::of(config);
+        if let Some(reason) = notifiers.broken() {
+            return Err(reason);
         }
-        self.dispatcher.replace(Notifiers::of(config));
+        self.saga.executors.store(Arc::new(executors));
+        self.dispatcher.replace(notifiers);
         self.app.config.store(Arc::new(config.clone()));
+        Ok(())
     }
 
     /// Answers, with the reason, when leadership is lost.
