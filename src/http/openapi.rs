@@ -58,7 +58,8 @@ pub fn finish(mut api: OpenApi) -> Spec {
                 method
             })
             .collect();
-        methods.insert(path.clone(), found.join(", "));
+        // HEAD is GET without its body, everywhere.
+        methods.insert(path.clone(), found.join(", ").replacen("GET", "GET, HEAD", 1));
     }
     // A description that cannot be written would be a fault of the build; a test reads it back.
     Spec { json: api.to_json().unwrap_or_default(), methods }
