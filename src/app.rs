@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use tokio::sync::{Notify, broadcast};
 
 use crate::config::Config;
+use crate::ingest::budget::Budget;
 use crate::ingest::committer::Committer;
 use crate::slo::Live;
 use crate::store::Store;
@@ -20,6 +21,9 @@ pub struct App {
     pub clock: Clock,
     pub committer: Committer,
     pub wake: Wake,
+    /// What bodies of events, and those of webhooks, may take in memory together.
+    pub bodies: Budget,
+    pub webhook_bodies: Budget,
     /// Delivery metrics' rows, derived once per new fact.
     pub dora: Arc<DoraCache>,
     /// The windows of every objective; written by the evaluator only.

@@ -23,6 +23,7 @@ use crate::http::gate::{Closed, Gate, Serving};
 use crate::http::hints;
 use crate::http::keys::Keys;
 use crate::http::loopback::is_loopback_address;
+use crate::ingest::budget::Budget;
 use crate::ingest::committer::{Committer, Settings};
 use crate::notify::Notifiers;
 use crate::rollback::executor::Executors;
@@ -83,7 +84,8 @@ pub async fn lead(config: &Config, address: SocketAddr, gate: &Gate, first: bool
     match leader.await {
         Err(Failure::Database(error)) if !first => {
             // Gone again in the middle of it: ask for the lease again.
-            gate.close(Closed::Database(error.to_string()));
+            tracing::warn!(%error, "the database is gone again");
+            gate.close(Closed::Database);
             sleep(LEASE_CHECK).await;
             Box::pin(lead(config, address, gate, first)).await
         }
@@ -107,7 +109,7 @@ async fn wait_for_lease(config: &Config, gate: &Gate, first: bool) -> Result<(St
             Err(error) if first && !said_standby => return Err(Failure::database(error)),
             Err(error) => {
                 tracing::warn!(%error, "the database does not answer; trying again");
-                gate.close(Closed::Database(error.to_string()));
+                gate.close(Closed::Database);
             }
         }
         sleep(LEASE_CHECK).await;
@@ -155,12 +157,15 @@ impl Leader {
         let (notices, commits) = mpsc::channel(NOTICES);
         let (committer, committing) =
             Committer::start(store.clone(), clock.clone(), settings, notices).await.map_err(Failure::database)?;
+        let (bodies, webhook_bodies) = Budget::split(config.ingest.max_buffered_bytes);
         let app = Arc::new(App {
             config: ArcSwap::from_pointee(config.clone()),
             store,
             clock,
             committer,
             wake: Wake::default(),
+            bodies,
+            webhook_bodies,
             dora: Arc::default(),
             live: RwLock::new(Live::new(config)),
             stream: broadcast::Sender::new(STREAM_EVENTS),
@@ -190,13 +195,19 @@ impl Leader {
     }
 
     /// Goes on under a new configuration; keys that need a restart keep their old meaning.
-    pub fn reconfigure(&self, config: &Config) {
-        match Executors::of(&config.rollback, &self.app.clock) {
-            Ok(executors) => self.saga.executors.store(Arc::new(executors)),
-            Err(error) => tracing::error!(%error, "the executors stay as they were"),
+    ///
+    /// # Errors
+    /// A part of it cannot work: then everything stays as it was.
+    pub fn reconfigure(&self, config: &Config) -> Result<(), String> {
+        let executors = Executors::of(&config.rollback, &self.app.clock).map_err(|error| error.to_string())?;
+        let notifiers = Notifiers::of(config);
+        if let Some(reason) = notifiers.broken() {
+            return Err(reason);
         }
-        self.dispatcher.replace(Notifiers::of(config));
+        self.saga.executors.store(Arc::new(executors));
+        self.dispatcher.replace(notifiers);
         self.app.config.store(Arc::new(config.clone()));
+        Ok(())
     }
 
     /// Answers, with the reason, when leadership is lost.

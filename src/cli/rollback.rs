@@ -1,5 +1,7 @@
 //! `devpulse rollback`: rollbacks of a running DevPulse, through its API.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -7,6 +9,7 @@ use url::Url;
 
 use super::output::table;
 use super::{Failure, Output, rollback_text};
+use crate::outbound;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -39,6 +42,8 @@ pub struct One {
     server: Server,
 }
 
+/// How long the server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 const COLUMNS: [&str; 7] = ["id", "state", "service", "environment", "from_version", "to_version", "summary"];
 
 /// # Errors
@@ -83,13 +88,17 @@ impl Server {
         let segments = ["api", "v1", "rollbacks"].iter().chain(path);
         url.path_segments_mut().map_err(|()| no_base())?.pop_if_empty().extend(segments);
         let unreachable = |source| Failure::Server { server: self.server.to_string(), source };
-        let mut request = reqwest::Client::new().request(method, url);
+        let mut request = outbound::client(PATIENCE).map_err(unreachable)?.request(method, url);
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
         }
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
-        let body: Value = response.json().await.map_err(unreachable)?;
+        let body = response.bytes().await.map_err(unreachable)?;
+        let Ok(body) = serde_json::from_slice::<Value>(&body) else {
+            let what = "no JSON: is this a DevPulse, and the address right?";
+            return Err(Failure::Refused(format!("{} answered {status} with {what}", self.server)));
+        };
         if status.is_success() {
             return Ok(body);
         }

@@ -94,7 +94,7 @@ impl Process {
             };
             first = false;
             let lost = self.watch(&mut leader).await;
-            let why = lost.as_ref().map_or(Closed::Stopping, |reason| Closed::Database(reason.clone()));
+            let why = if lost.is_some() { Closed::Database } else { Closed::Stopping };
             self.gate.close(why);
             leader.stop().await;
             match lost {
@@ -116,8 +116,7 @@ impl Process {
                     }
                 } => return None,
                 _ = self.signals.hangup.recv() => {
-                    if let Some(config) = reload(&self.file, &self.config) {
-                        leader.reconfigure(&config);
+                    if let Some(config) = reload(&self.file, &self.config, leader) {
                         self.config = config;
                     }
                 }
@@ -126,16 +125,18 @@ impl Process {
     }
 }
 
-/// The new configuration; `None`, and the old one stays, when it is wrong.
-fn reload(file: &ConfigFile, old: &Config) -> Option<Config> {
-    match config::load(file.path().as_deref()) {
-        Ok(loaded) => {
-            let waiting = config::needs_restart(old, &loaded.config);
+/// The new configuration, in effect; `None`, and all of the old one stays, when any of it is wrong.
+fn reload(file: &ConfigFile, old: &Config, leader: &Leader) -> Option<Config> {
+    let loaded = config::load(file.path().as_deref()).map_err(|error| error.to_string());
+    let config = loaded.map(|loaded| loaded.config);
+    match config.and_then(|config| leader.reconfigure(&config).map(|()| config)) {
+        Ok(config) => {
+            let waiting = config::needs_restart(old, &config);
             tracing::info!(takes_effect_at_restart = waiting.join(", "), "the configuration was read again");
-            Some(loaded.config)
+            Some(config)
         }
         Err(error) => {
-            tracing::error!(%error, "the new configuration is wrong; the old one stays");
+            tracing::error!(error, "the new configuration is wrong; the old one stays");
             None
         }
     }

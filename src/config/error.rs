@@ -11,7 +11,7 @@ use super::tree::Mark;
 pub struct ConfigError {
     /// The file's name as it was given.
     file: String,
-    /// The file's text, its secrets masked.
+    /// The file's text, masked; empty when it may not be shown at all.
     text: String,
     findings: Vec<Finding>,
 }
@@ -49,15 +49,16 @@ pub struct FindingView<'a> {
 }
 
 impl ConfigError {
-    pub(super) fn new(file: &str, text: &str, mut findings: Vec<Finding>, secrets: &[Mark]) -> Self {
+    /// `text` is shown in excerpts.
+    pub(super) fn new(file: &str, text: String, mut findings: Vec<Finding>) -> Self {
         findings.sort_by(|a, b| a.place.cmp(&b.place));
-        Self { file: file.to_owned(), text: mask(text, secrets), findings }
+        Self { file: file.to_owned(), text, findings }
     }
 
     /// The file itself cannot be read.
     pub(super) fn unreadable(file: &str, error: &std::io::Error) -> Self {
         let finding = Finding { place: Place::File, key: String::new(), message: format!("cannot be read: {error}") };
-        Self::new(file, "", vec![finding], &[])
+        Self::new(file, String::new(), vec![finding])
     }
 
     pub fn views(&self) -> impl Iterator<Item = FindingView<'_>> {
@@ -126,17 +127,6 @@ impl fmt::Display for Line<'_> {
         }
         f.write_str(&self.finding.message)
     }
-}
-
-/// Puts dots over what the marks point to.
-fn mask(text: &str, secrets: &[Mark]) -> String {
-    let mut lines: Vec<Vec<char>> = text.lines().map(|line| line.chars().collect()).collect();
-    for secret in secrets {
-        let Some(line) = lines.get_mut(secret.line.saturating_sub(1)) else { continue };
-        let hidden = line.iter_mut().skip(secret.column.saturating_sub(1)).take(secret.length);
-        hidden.for_each(|c| *c = '•');
-    }
-    lines.into_iter().map(String::from_iter).collect::<Vec<_>>().join("\n")
 }
 
 /// The candidate that was probably meant, as the end of a sentence.

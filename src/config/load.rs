@@ -7,7 +7,7 @@ use super::model::Config;
 use super::policies::{self, Known};
 use super::reader::{Reading, Section, Variables};
 use super::tree;
-use super::{catalogue, sections, telling};
+use super::{catalogue, excerpt, sections, telling};
 
 /// Every key with its default and its meaning.
 pub const DEFAULTS: &str = include_str!("default.yaml");
@@ -43,8 +43,14 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigError> {
 /// Everything that is wrong, with its place.
 pub fn parse(name: &str, text: &str, variables: &Variables) -> Result<Loaded, ConfigError> {
     let reading = Reading::new(variables);
+    // Of what cannot be read nobody knows what is secret: then there is no excerpt.
+    let mut excerpt = String::new();
     let config = match (tree::parse(DEFAULTS), tree::parse(text)) {
-        (Ok(defaults), Ok(file)) => Section::root(&reading, &file, &defaults).and_then(|root| read(&root)),
+        (Ok(defaults), Ok(file)) => {
+            let config = Section::root(&reading, &file, &defaults).and_then(|root| read(&root));
+            excerpt = excerpt::masked(text, &file, &reading.harmless.borrow());
+            config
+        }
         (Err(finding), _) | (_, Err(finding)) => {
             reading.findings.borrow_mut().push(finding);
             None
@@ -54,7 +60,7 @@ pub fn parse(name: &str, text: &str, variables: &Variables) -> Result<Loaded, Co
     let findings = reading.findings.into_inner();
     match config {
         Some(config) if findings.is_empty() => Ok(Loaded { config, warnings }),
-        _ => Err(ConfigError::new(name, text, findings, &reading.secrets.into_inner())),
+        _ => Err(ConfigError::new(name, excerpt, findings)),
     }
 }
 

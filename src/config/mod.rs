@@ -4,6 +4,7 @@ mod catalogue;
 pub mod duration;
 pub mod environments;
 mod error;
+mod excerpt;
 mod load;
 pub mod model;
 mod policies;

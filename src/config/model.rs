@@ -5,8 +5,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
+
+/// Whether HAProxy takes the text as one argument of a command, whatever it stands in.
+pub fn is_haproxy_argument(text: &str) -> bool {
+    !text.is_empty()
+        && text.chars().all(|c| !c.is_whitespace() && !c.is_control() && !matches!(c, ';' | '\\' | '"' | '\'' | '<'))
+}
+
+/// The key of a signed webhook: base64 after `whsec_`, any other text as it stands.
+pub fn signing_key(secret: &SecretString) -> Option<standardwebhooks::Webhook> {
+    let text = secret.expose_secret();
+    let bytes = || standardwebhooks::Webhook::from_bytes(text.as_bytes().to_vec());
+    if text.starts_with("whsec_") { standardwebhooks::Webhook::new(text) } else { bytes() }.ok()
+}
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -39,6 +52,8 @@ pub struct Server {
     pub max_connections: usize,
     /// How long a client may take to send the head of a request.
     pub client_timeout: Duration,
+    /// How long a connection is kept between two requests.
+    pub keep_alive: Duration,
     /// How long requests may finish after SIGTERM.
     pub shutdown_timeout: Duration,
     /// Whether `/metrics` answers without a key.
@@ -58,6 +73,8 @@ pub struct Ingest {
     pub max_body_bytes: usize,
     /// Bytes of a request's body after decompression.
     pub max_decoded_bytes: usize,
+    /// Bytes of all bodies that are being taken in.
+    pub max_buffered_bytes: usize,
     pub max_items: usize,
     /// Events further in the future than this are refused.
     pub max_future: Duration,

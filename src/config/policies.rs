@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::catalogue::reference;
-use super::model::{Environment, Executor, HaProxy, HaProxySwitch, Mode, Policy, Rollback, Service, Slo};
+use super::model::{
+    Environment, Executor, HaProxy, HaProxySwitch, Mode, Policy, Rollback, Service, Slo, is_haproxy_argument,
+};
 use super::reader::{Scalar, Section};
 use super::scalar::{duration, number, one_of, share, text, whole};
 use super::telling::webhook;
@@ -98,9 +100,9 @@ fn executor(at: &Section<'_>) -> Option<Executor> {
 fn haproxy(at: &Section<'_>) -> Option<HaProxy> {
     let socket = at.required("socket", socket);
     let map = at.inner("map", |at| {
-        let path = at.required("path", text);
-        let key = at.required("key", text);
-        let backend = at.required("backend", text);
+        let path = at.required("path", argument);
+        let key = at.required("key", argument);
+        let backend = at.required("backend", |scalar: &_| template(argument(scalar)?));
         Some(HaProxySwitch::Map { path: path?, key: key?, backend: backend? })
     });
     let weight = at.inner("weight", |at| Some(HaProxySwitch::Weight { server: at.required("server", server)? }));
@@ -123,8 +125,20 @@ fn socket(scalar: &Scalar<'_>) -> Result<String, String> {
     if good { Ok(socket) } else { Err("must be unix:/PATH or tcp:HOST:PORT".to_owned()) }
 }
 
-fn server(scalar: &Scalar<'_>) -> Result<String, String> {
+fn argument(scalar: &Scalar<'_>) -> Result<String, String> {
     let text = text(scalar)?;
-    let wanted = "must be BACKEND/SERVER and contain {version}, which tells the good server from the bad one";
-    if text.contains('/') && text.contains("{version}") { Ok(text) } else { Err(wanted.to_owned()) }
+    let wanted = "must not contain spaces, `;`, `\\`, `<`, quotes or control characters: it is part of a command";
+    if is_haproxy_argument(&text) { Ok(text) } else { Err(wanted.to_owned()) }
+}
+
+fn template(text: String) -> Result<String, String> {
+    let wanted = "must contain {version}, which tells the good version from the bad one";
+    if text.contains("{version}") { Ok(text) } else { Err(wanted.to_owned()) }
+}
+
+fn server(scalar: &Scalar<'_>) -> Result<String, String> {
+    let text = template(argument(scalar)?)?;
+    let parts: Vec<&str> = text.split('/').collect();
+    let good = parts.len() == 2 && parts.iter().all(|part| !part.is_empty());
+    if good { Ok(text) } else { Err("must be BACKEND/SERVER".to_owned()) }
 }

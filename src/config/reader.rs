@@ -3,10 +3,11 @@
 //! A section knows the keys it was asked for; what the file has besides is unknown. A value comes
 //! from the environment, the file or the embedded defaults, in this order.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{Finding, Place, did_you_mean};
+use super::excerpt::is_name;
 use super::reference;
 use super::tree::{Entry, Mark, Node, Value};
 
@@ -19,13 +20,13 @@ pub(super) struct Reading<'a> {
     pub findings: RefCell<Vec<Finding>>,
     /// Every key that exists, as `slos[].objective`.
     pub known: RefCell<BTreeSet<String>>,
-    /// Where secrets stand as they are.
-    pub secrets: RefCell<Vec<Mark>>,
+    /// Where values stand that excerpts may show.
+    pub harmless: RefCell<Vec<Mark>>,
 }
 
 impl<'a> Reading<'a> {
     pub fn new(variables: &'a Variables) -> Self {
-        Self { variables, findings: RefCell::default(), known: RefCell::default(), secrets: RefCell::default() }
+        Self { variables, findings: RefCell::default(), known: RefCell::default(), harmless: RefCell::default() }
     }
 }
 
@@ -36,6 +37,8 @@ pub(super) struct Section<'a> {
     place: Place,
     entries: &'a [Entry],
     defaults: Option<&'a [Entry]>,
+    /// Whether it stands in the file, not in the defaults.
+    own: bool,
     asked: RefCell<Vec<&'static str>>,
 }
 
@@ -44,8 +47,7 @@ pub(super) struct Scalar<'a> {
     pub value: &'a Value,
     /// Came as text from a variable or a reference: may be any type, and is not shown.
     indirect: bool,
-    mark: Option<Mark>,
-    reading: &'a Reading<'a>,
+    secret: Cell<bool>,
 }
 
 impl Scalar<'_> {
@@ -59,9 +61,17 @@ impl Scalar<'_> {
 
     /// Keeps the value out of excerpts.
     pub fn hide(&self) {
-        if let Some(mark) = self.mark.filter(|_| !self.indirect) {
-            self.reading.secrets.borrow_mut().push(mark);
-        }
+        self.secret.set(true);
+    }
+
+    /// Whether it may be shown: a number, a truth value or a word, of a key that holds no secret.
+    fn is_harmless(&self) -> bool {
+        let plain = match self.value {
+            Value::Boolean(_) | Value::Whole(_) | Value::Number(_) => true,
+            Value::Text(text) => is_name(text),
+            Value::Null | Value::List(_) | Value::Map(_) => false,
+        };
+        plain && !self.indirect && !self.secret.get()
     }
 }
 
@@ -78,7 +88,8 @@ pub(super) struct Found<T> {
 enum Source<'a> {
     /// Its name and its text.
     Variable(String, String),
-    Node(&'a Node, Place),
+    /// With whether it stands in the file.
+    Node(&'a Node, Place, bool),
 }
 
 fn lookup<'a>(entries: &'a [Entry], key: &str) -> Option<&'a Node> {
@@ -88,13 +99,13 @@ fn lookup<'a>(entries: &'a [Entry], key: &str) -> Option<&'a Node> {
 
 impl<'a> Section<'a> {
     pub fn root(reading: &'a Reading<'a>, file: &'a Node, defaults: &'a Node) -> Option<Self> {
-        Self::open(reading, String::new(), file, Place::Mark(file.mark), Some(defaults))
+        Self::open(reading, String::new(), (file, true), Place::Mark(file.mark), Some(defaults))
     }
 
     fn open(
         reading: &'a Reading<'a>,
         path: String,
-        node: &'a Node,
+        (node, own): (&'a Node, bool),
         place: Place,
         defaults: Option<&'a Node>,
     ) -> Option<Self> {
@@ -105,7 +116,7 @@ impl<'a> Section<'a> {
             return None;
         };
         let asked = RefCell::default();
-        Some(Self { reading, path, place, entries, defaults: defaults.and_then(map), asked })
+        Some(Self { reading, path, place, entries, defaults: defaults.and_then(map), own, asked })
     }
 
     pub const fn place(&self) -> &Place {
@@ -144,25 +155,29 @@ impl<'a> Section<'a> {
             return Some(Source::Variable(name, text));
         }
         if let Some(node) = lookup(self.entries, key) {
-            return Some(Source::Node(node, Place::Mark(node.mark)));
+            return Some(Source::Node(node, Place::Mark(node.mark), self.own));
         }
         let node = lookup(self.defaults?, key)?;
-        Some(Source::Node(node, self.place.clone()))
+        Some(Source::Node(node, self.place.clone(), false))
     }
 
     fn parse<T>(&self, key: &str, source: Source<'_>, parser: &impl Parser<T>) -> Option<Found<T>> {
         let reading = self.reading;
         let (value, place, mark) = match source {
             Source::Variable(name, text) => (Value::Text(text), Place::Variable(name), None),
-            Source::Node(node, place) => (node.value.clone(), place, Some(node.mark)),
+            Source::Node(node, place, own) => (node.value.clone(), place, own.then_some(node.mark)),
         };
-        let mut indirect = mark.is_none();
+        let from_variable = matches!(place, Place::Variable(_));
+        let read = |value: &Value, indirect: bool| {
+            let scalar = Scalar { value, indirect, secret: Cell::new(false) };
+            let result = parser(&scalar);
+            reading.harmless.borrow_mut().extend(mark.filter(|_| scalar.is_harmless()));
+            result
+        };
         let result = match &value {
-            Value::Text(text) => reference::expand(text, reading.variables).and_then(|(text, expanded)| {
-                indirect |= expanded;
-                parser(&Scalar { value: &Value::Text(text), indirect, mark, reading })
-            }),
-            value => parser(&Scalar { value, indirect, mark, reading }),
+            Value::Text(text) => reference::expand(text, reading.variables)
+                .and_then(|(text, expanded)| read(&Value::Text(text), from_variable || expanded)),
+            value => read(value, from_variable),
         };
         match result {
             Ok(value) => Some(Found { value, place }),
@@ -206,11 +221,11 @@ impl<'a> Section<'a> {
                 let one = |item: &str| Source::Variable(name.clone(), item.to_owned());
                 items.filter_map(|item| self.parse(key, one(item), &parser)).collect()
             }
-            Some(Source::Node(Node { value: Value::List(items), .. }, _)) => {
-                let one = |item: &'a Node| Source::Node(item, Place::Mark(item.mark));
+            Some(Source::Node(Node { value: Value::List(items), .. }, _, own)) => {
+                let one = |item: &'a Node| Source::Node(item, Place::Mark(item.mark), own);
                 items.iter().filter_map(|item| self.parse(key, one(item), &parser)).collect()
             }
-            Some(Source::Node(node, place)) => {
+            Some(Source::Node(node, place, _)) => {
                 self.report(key, place, format!("must be a list, not {}", node.value.kind()));
                 Vec::new()
             }
@@ -225,15 +240,16 @@ impl<'a> Section<'a> {
     /// Each map of a list, read by `read`.
     pub fn items<T>(&self, key: &'static str, mut read: impl FnMut(&Section<'a>) -> Option<T>) -> Vec<T> {
         self.ask(key);
-        let node = lookup(self.entries, key).or_else(|| lookup(self.defaults?, key));
-        let Some(node) = node else { return Vec::new() };
+        let own = lookup(self.entries, key);
+        let Some(node) = own.or_else(|| lookup(self.defaults?, key)) else { return Vec::new() };
+        let own = own.is_some() && self.own;
         let Value::List(items) = &node.value else {
             self.report(key, Place::Mark(node.mark), format!("must be a list, not {}", node.value.kind()));
             return Vec::new();
         };
         let item = |(i, item): (usize, &'a Node)| {
             let path = format!("{}[{i}]", self.path(key));
-            let section = Section::open(self.reading, path, item, Place::Mark(item.mark), None)?;
+            let section = Section::open(self.reading, path, (item, own), Place::Mark(item.mark), None)?;
             section.finish(&mut read)
         };
         items.iter().enumerate().filter_map(item).collect()
@@ -246,7 +262,7 @@ impl<'a> Section<'a> {
         let own = lookup(self.entries, key);
         let node = own.or(defaults)?;
         let place = if own.is_some() { Place::Mark(node.mark) } else { Place::File };
-        Section::open(self.reading, self.path(key), node, place, defaults)?.finish(read)
+        Section::open(self.reading, self.path(key), (node, own.is_some()), place, defaults)?.finish(read)
     }
 
     /// A map that may be missing; a variable for its key `wanted` makes it exist as well.
@@ -261,14 +277,14 @@ impl<'a> Section<'a> {
         let own = lookup(self.entries, key).map(|node| (node, Place::Mark(node.mark)));
         let from_variable = || Some((EMPTY, Place::Variable(self.variable(&format!("{key}.{wanted}"))?)));
         let (node, place) = own.or_else(from_variable)?;
-        Section::open(self.reading, self.path(key), node, place, None)?.finish(read)
+        Section::open(self.reading, self.path(key), (node, true), place, None)?.finish(read)
     }
 
     /// A map that may be missing, inside of a list's item.
     pub fn inner<T>(&self, key: &'static str, read: impl FnOnce(&Section<'a>) -> Option<T>) -> Option<T> {
         self.ask(key);
         let node = lookup(self.entries, key)?;
-        Section::open(self.reading, self.path(key), node, Place::Mark(node.mark), None)?.finish(read)
+        Section::open(self.reading, self.path(key), (node, self.own), Place::Mark(node.mark), None)?.finish(read)
     }
 
     /// A map of free keys to texts.
@@ -280,7 +296,7 @@ impl<'a> Section<'a> {
             return BTreeMap::new();
         };
         let one = |entry: &'a Entry| {
-            let source = Source::Node(&entry.node, Place::Mark(entry.node.mark));
+            let source = Source::Node(&entry.node, Place::Mark(entry.node.mark), self.own);
             Some((entry.key.clone(), self.parse(key, source, &parser)?.value))
         };
         entries.iter().filter_map(one).collect()
@@ -302,7 +318,9 @@ impl<'a> Section<'a> {
         let asked = self.asked.borrow();
         for entry in self.entries.iter().filter(|entry| !asked.contains(&entry.key.as_str())) {
             let hint = did_you_mean(&entry.key, asked.iter().copied());
-            self.report(&entry.key, Place::Mark(entry.key_mark), format!("unknown key{hint}"));
+            // A value where a key should be may be a secret.
+            let key = if is_name(&entry.key) { &entry.key } else { "…" };
+            self.report(key, Place::Mark(entry.key_mark), format!("unknown key{hint}"));
         }
     }
 }

@@ -41,7 +41,8 @@ fn resolve(name: &str, variables: &Variables) -> Result<String, String> {
             Ok(content) => Ok(content.trim_end_matches(['\r', '\n']).to_owned()),
             Err(error) => Err(format!("the file {path} cannot be read: {error}")),
         },
-        _ => Err(format!("`${{{name}}}` is not a reference; write ${{env:NAME}} or ${{file:/path}}")),
+        // What stands there may be a part of a secret.
+        _ => Err("`${…}` is not a reference: write ${env:NAME} or ${file:/path} (a literal `${` is `$${`)".to_owned()),
     }
 }
 

@@ -79,7 +79,9 @@ pub(super) fn duration(scalar: &Scalar<'_>) -> Result<Duration, String> {
     }
 }
 
+/// Its path may hold a token: it is kept out of excerpts.
 pub(super) fn http_url(scalar: &Scalar<'_>) -> Result<Url, String> {
+    scalar.hide();
     let wanted = || "must be a URL that begins with http:// or https://".to_owned();
     let url = Url::parse(&text(scalar)?).map_err(|error| format!("{}: {error}", wanted()))?;
     if matches!(url.scheme(), "http" | "https") { Ok(url) } else { Err(wanted()) }

@@ -23,6 +23,7 @@ pub(super) fn server(at: &Section<'_>) -> Option<Server> {
     let workers = at.required("workers", whole(0));
     let max_connections = at.required("max_connections", whole(1));
     let client_timeout = at.required("client_timeout", duration);
+    let keep_alive = at.required("keep_alive", duration);
     let shutdown_timeout = at.required("shutdown_timeout", duration);
     let metrics_public = at.required("metrics_public", boolean);
     Some(Server {
@@ -31,6 +32,7 @@ pub(super) fn server(at: &Section<'_>) -> Option<Server> {
         workers: workers?,
         max_connections: max_connections?,
         client_timeout: client_timeout?,
+        keep_alive: keep_alive?,
         shutdown_timeout: shutdown_timeout?,
         metrics_public: metrics_public?,
     })
@@ -45,14 +47,24 @@ pub(super) fn database(at: &Section<'_>) -> Option<Database> {
 pub(super) fn ingest(at: &Section<'_>) -> Option<Ingest> {
     let max_body_bytes = at.required("max_body_bytes", whole(1024));
     let max_decoded_bytes = at.required("max_decoded_bytes", whole(1024));
+    let max_buffered_bytes = at.found("max_buffered_bytes", whole::<usize>(1024));
     let max_items = at.required("max_items", whole(1));
     let max_future = at.required("max_future", duration);
     let deduplication_window = at.required("deduplication_window", duration);
     let max_waiting = at.required("max_waiting", whole(1));
     let materialise_every = at.required("materialise_every", duration);
+    let (max_body_bytes, max_decoded_bytes): (usize, usize) = (max_body_bytes?, max_decoded_bytes?);
+    let max_buffered_bytes = max_buffered_bytes?;
+    // Webhooks have a quarter of it, in which the largest of them must find room.
+    let least = max_body_bytes.saturating_add(max_decoded_bytes).saturating_mul(4);
+    if max_buffered_bytes.value < least {
+        let message = format!("must be at least 4 × (max_body_bytes + max_decoded_bytes), which is {least}");
+        at.report("max_buffered_bytes", max_buffered_bytes.place, message);
+    }
     Some(Ingest {
-        max_body_bytes: max_body_bytes?,
-        max_decoded_bytes: max_decoded_bytes?,
+        max_body_bytes,
+        max_decoded_bytes,
+        max_buffered_bytes: max_buffered_bytes.value,
         max_items: max_items?,
         max_future: max_future?,
         deduplication_window: deduplication_window?,

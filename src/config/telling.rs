@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use lettre::{AsyncSmtpTransport, Tokio1Executor};
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::catalogue::{reference, refuse_twice};
-use super::model::{Email, GitHub, Receiver, Route, Slack, Smtp, Sources, Webhook};
+use super::model::{Email, GitHub, Receiver, Route, Slack, Smtp, Sources, Webhook, signing_key};
 use super::reader::{Scalar, Section};
 use super::scalar::{duration, http_url, one_of, secret, secret_url, text};
 
@@ -33,9 +35,17 @@ fn github(at: &Section<'_>) -> Option<GitHub> {
 }
 
 pub(super) fn smtp(at: &Section<'_>) -> Option<Smtp> {
-    let url = at.required("url", secret_url(&["smtp", "smtps"]));
+    let url = at.required("url", mail_server);
     let from = at.required("from", address);
     Some(Smtp { url: url?, from: from? })
+}
+
+fn mail_server(scalar: &Scalar<'_>) -> Result<SecretString, String> {
+    let url = secret_url(&["smtp", "smtps"])(scalar)?;
+    // The URL holds the password: its error is not repeated.
+    let wanted = "must be smtp://[USER:PASSWORD@]HOST[:PORT], the same with ?tls=required, or smtps://…";
+    let read = AsyncSmtpTransport::<Tokio1Executor>::from_url(url.expose_secret());
+    read.map(|_| url).map_err(|_| wanted.to_owned())
 }
 
 fn address(scalar: &Scalar<'_>) -> Result<String, String> {
@@ -96,7 +106,11 @@ fn email(at: &Section<'_>, smtp: bool) -> Email {
 /// A signed webhook, of a receiver or of a rollback policy.
 pub(super) fn webhook(at: &Section<'_>) -> Option<Webhook> {
     let url = at.required("url", http_url);
-    let secret = at.required("secret", secret);
+    let secret = at.required("secret", |scalar: &_| {
+        let secret = secret(scalar)?;
+        let wanted = "begins with whsec_ but is not base64 after it";
+        signing_key(&secret).map(|_| secret).ok_or_else(|| wanted.to_owned())
+    });
     let timeout = at.or("timeout", WEBHOOK_TIMEOUT, duration);
     Some(Webhook { url: url?, secret: secret?, timeout })
 }

@@ -201,6 +201,70 @@ smtp: {url: "imap://user:hush@h", from: x@example.com}
     insta::assert_snapshot!(shown);
 }
 
+/// Wherever a secret stands by mistake.
+#[test]
+fn excerpts_show_no_value_that_may_be_a_secret() {
+    for text in [
+        "sources: {github: {secrt: hunter2}}",
+        "sources: {github: {secrt: 20022002}}",
+        "sources: {github: {secret: 20022002}}",
+        "sources: {github: {secret: [hunter2, 20022002]}}",
+        "sources: {github: {secret: {hunter2}}}",
+        "sources:\n  github:\n    secret: hunter2\n    secret: hunter2\n",
+        "sources:\n  github:\n    secrt: |\n      hunter2: x\n      20022002\n",
+        "sources:\n  github:\n    secrt: \"a\n      hunter2: x\"\n",
+        "sources:\n  github:\n    secret: 'hunter2\n",
+        "sources:\n  github: {secret: hunter2\n",
+        "sources: {github: {secret: *hunter2}}",
+        "sources: {github: {secret: 'a${hunter2}'}}",
+        "database: \"postgres://u:hunter2@h/d\"",
+        "database: {\"postgres://u:hunter2@h/d\"}",
+        "database_url: postgres://u:hunter2@h/d",
+        "database: {url: 'mysql://u:hunter2@h/d'} # once postgres://u:hunter2@h",
+        "smtp: {url: 'smtp://u:hunter2@mail:99999', from: a@example.com}",
+        "server: {public_url: hunter2}",
+        "receivers: [{name: a, slack: {webhook_uri: 'https://hooks.slack.com/services/T/B/hunter2'}}]",
+        "receivers: [{name: a, webhook: {url: 'ftp://h/hunter2', secret: 'whsec_hunter2!'}}]",
+        "rollback: {policies: [{executor: {webhook: {url: 'https://h/hunter2', secrets: hunter2}}}]}",
+    ] {
+        let error = parse("f", text, &secrets()).unwrap_err();
+        let shown = format!(
+            "{}\n{error}\n{}",
+            error.render(),
+            serde_json::to_string(&error.views().collect::<Vec<_>>()).unwrap()
+        );
+        assert!(!shown.contains("hunter2") && !shown.contains("20022002"), "{text}\n{shown}");
+        assert!(shown.contains("f:"), "{shown}");
+    }
+}
+
+#[test]
+fn what_could_not_work_later_is_wrong_now() {
+    insta::assert_snapshot!(errors(
+        r#"
+services: [{name: checkout}]
+slos: [{name: a, service: checkout, environment: production, objective: 0.99, indicator: {availability: {}}}]
+smtp: {url: "smtp://mail:99999", from: a@example.com}
+receivers: [{name: hook, webhook: {url: "https://x", secret: "whsec_%%%"}}]
+rollback:
+  policies:
+    - service: checkout
+      environment: production
+      mode: approve
+      executor: {haproxy: {socket: "tcp:h:1", map: {path: "/etc/a map", key: "a;b", backend: checkout}}}
+    - service: checkout
+      environment: production
+      mode: approve
+      executor: {haproxy: {socket: "tcp:h:1", weight: {server: "a/b/{version}"}}}
+    - service: checkout
+      environment: production
+      mode: approve
+      executor: {webhook: {url: "https://x", secret: "whsec_%%%"}}
+ingest: {max_decoded_bytes: 268435456}
+"#
+    ));
+}
+
 #[test]
 fn the_reload_says_what_needs_a_restart() {
     let load = |text| parse("f", text, &Variables::new()).unwrap().config;

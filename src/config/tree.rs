@@ -6,6 +6,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
 
 use super::error::{Finding, Place};
+use super::excerpt::is_name;
 
 /// Where something stands: 1-based line and column, and its length, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,14 +72,32 @@ fn syntax_error(error: &serde_saphyr::Error) -> Finding {
     let bare = error.without_snippet();
     let place = bare.location().map_or(Place::File, |location| Place::Mark(mark(location)));
     if let serde_saphyr::Error::DuplicateMappingKey { key, .. } = bare {
-        let key = key.clone().unwrap_or_default();
+        let key = key.clone().filter(|key| is_name(key)).unwrap_or_default();
         return Finding { place, message: "is given twice in the same map".to_owned(), key };
     }
     // The location is part of the text as well; it is said once, in front.
     let message = bare.to_string();
     let message = message.lines().next().unwrap_or_default();
     let message = message.split(" at line ").next().unwrap_or(message);
-    Finding { place, key: String::new(), message: message.to_owned() }
+    Finding { place, key: String::new(), message: without_quotations(message) }
+}
+
+/// What a message quotes from the file may be a secret.
+fn without_quotations(message: &str) -> String {
+    let mut out = String::new();
+    let mut rest = message;
+    while let Some((before, quote, after)) = rest.find(['`', '"', '\'']).and_then(|at| {
+        let (before, quoted) = rest.split_at(at);
+        let quote = quoted.chars().next()?;
+        let end = quoted.rfind(quote).filter(|end| *end > 0)?;
+        Some((before, quote, quoted.get(end + quote.len_utf8()..)?))
+    }) {
+        out.push_str(before);
+        out.extend([quote, '…', quote]);
+        rest = after;
+    }
+    out.push_str(rest);
+    out
 }
 
 fn mark(location: Location) -> Mark {

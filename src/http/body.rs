@@ -18,9 +18,12 @@ impl From<BodyError> for Problem {
             BodyError::UnknownEncoding(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding"),
             BodyError::Corrupt(_) => (StatusCode::BAD_REQUEST, "corrupt_body"),
             BodyError::Interrupted(_) => (StatusCode::BAD_REQUEST, "interrupted_body"),
+            BodyError::NoMemory => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
             BodyError::NotUtf8 { .. } => (StatusCode::BAD_REQUEST, "not_utf8"),
         };
-        Self::new(status, kind, error.to_string())
+        let mut problem = Self::new(status, kind, error.to_string());
+        problem.retry_after_seconds = (error == BodyError::NoMemory).then_some(1);
+        problem
     }
 }
 

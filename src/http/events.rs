@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::config::{Config, EnvironmentNames};
 use crate::dora::{self, Rules};
 use crate::event::{Counting, DeliveryEvent};
+use crate::ingest::budget::Hold;
 use crate::ingest::committer::{Committed, RequestKey, Submission};
 use crate::ingest::decode::{self, Encoding};
 use crate::ingest::key::request_key;
@@ -105,9 +106,10 @@ pub async fn post_events(
     caller.require(Scope::Ingest)?;
     let incoming = Incoming::of(&request, &wanted, caller)?;
     let config = app.config.load_full();
-    let raw = decode::read(payload, config.ingest.max_body_bytes).await?;
+    let mut hold = app.bodies.hold();
+    let raw = decode::read(payload, config.ingest.max_body_bytes, &mut hold).await?;
     let received_at = app.clock.now();
-    let reading = incoming.read(raw, Arc::clone(&config), received_at).await?;
+    let reading = incoming.read(raw, hold, Arc::clone(&config), received_at).await?;
     let committed = submit(&app, reading.submission).await?;
     for ((kind, outcome), events) in reading.pending.tally(&committed) {
         count_events(kind, outcome, events);
@@ -177,6 +179,8 @@ struct Reading {
     pending: Pending,
     submission: Submission,
     with_items: bool,
+    /// What was read of it is about as large.
+    _hold: Hold,
 }
 
 impl Incoming {
@@ -190,16 +194,28 @@ impl Incoming {
         })
     }
 
-    async fn read(self, raw: Bytes, config: Arc<Config>, received_at: Timestamp) -> Result<Reading, Problem> {
+    async fn read(
+        self,
+        raw: Bytes,
+        hold: Hold,
+        config: Arc<Config>,
+        received_at: Timestamp,
+    ) -> Result<Reading, Problem> {
         if raw.len() <= READ_ASIDE_BYTES && self.encoding == Encoding::Identity {
-            return self.read_here(raw, &config, received_at);
+            return self.read_here(raw, hold, &config, received_at);
         }
-        let aside = web::block(move || self.read_here(raw, &config, received_at));
+        let aside = web::block(move || self.read_here(raw, hold, &config, received_at));
         aside.await.map_err(|_| Problem::unavailable("the server is stopping"))?
     }
 
-    fn read_here(&self, raw: Bytes, config: &Config, received_at: Timestamp) -> Result<Reading, Problem> {
-        let body = decode::decode(raw, self.encoding, config.ingest.max_decoded_bytes)?;
+    fn read_here(
+        &self,
+        raw: Bytes,
+        mut hold: Hold,
+        config: &Config,
+        received_at: Timestamp,
+    ) -> Result<Reading, Problem> {
+        let body = decode::decode(raw, self.encoding, config.ingest.max_decoded_bytes, &mut hold)?;
         let context = Context {
             received_at,
             max_future: config.ingest.max_future,
@@ -211,7 +227,7 @@ impl Incoming {
         let pending = Pending::of(&mut parsed);
         let Parsed { facts, telemetry, keyed, .. } = parsed;
         let submission = Submission { received_at, request: self.request_key(&body), facts, telemetry, keyed };
-        Ok(Reading { pending, submission, with_items })
+        Ok(Reading { pending, submission, with_items, _hold: hold })
     }
 
     fn wants_items(&self, parsed: &Parsed) -> bool {

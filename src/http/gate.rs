@@ -25,8 +25,8 @@ pub enum Stage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Closed {
     Starting,
-    /// The database does not answer, with what it said last.
-    Database(String),
+    /// The database does not answer; the log has what it said.
+    Database,
     /// Another process holds the lease.
     Standby,
     Stopping,
@@ -43,7 +43,7 @@ impl Closed {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Starting => "DevPulse is starting",
-            Self::Database(_) => "the database does not answer",
+            Self::Database => "the database does not answer",
             Self::Standby => "another process holds the lease",
             Self::Stopping => "DevPulse is stopping",
         }

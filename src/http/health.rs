@@ -51,7 +51,8 @@ pub async fn ready(gate: web::Data<Gate>) -> HttpResponse {
     let (database, lease) = match &*gate.stage() {
         Stage::Open(serving) => check(serving).await,
         Stage::Closed(Closed::Standby) => (Check::OK, Check::failed(Closed::Standby.reason())),
-        Stage::Closed(Closed::Database(said)) => (Check::failed(said), Check::failed("needs the database")),
+        // What the database said may name hosts and users; it is in the log.
+        Stage::Closed(why @ Closed::Database) => (Check::failed(why.reason()), Check::failed("needs the database")),
         Stage::Closed(why) => (Check::failed(why.reason()), Check::failed(why.reason())),
     };
     let ready = database.ok && lease.ok;
@@ -69,7 +70,7 @@ async fn check(serving: &Serving) -> (Check, Check) {
         Ok(Ok(false)) => (Check::OK, Check::failed(Closed::Standby.reason())),
         Ok(Err(error)) => {
             tracing::warn!(%error, "not ready");
-            (Check::failed(Closed::Database(String::new()).reason()), Check::failed("needs the database"))
+            (Check::failed(Closed::Database.reason()), Check::failed("needs the database"))
         }
         Err(_) => (Check::failed("the database takes more than 2 s to answer"), Check::failed("needs the database")),
     }

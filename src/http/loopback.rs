@@ -2,25 +2,30 @@
 //!
 //! A browser on this machine reaches loopback too, on behalf of any page. So the `Host` must be a
 //! loopback name (a page that rebinds its own name to 127.0.0.1 sends that name), and an `Origin`,
-//! if there is one, must be this very host. What a proxy forwards is not from this machine.
+//! if there is one, must be this very host. What a proxy forwards is not from this machine: most
+//! say so in a header, and one that does not speaks HTTP/1.0 unless told otherwise (nginx). A proxy
+//! that hides itself completely cannot be told from a caller, so a key must exist before there is one.
 
 use std::net::IpAddr;
 
 use actix_web::HttpRequest;
+use actix_web::http::Version;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 use url::{Host, Url};
 
-const FORWARDED: [HeaderName; 3] = [header::FORWARDED, header::X_FORWARDED_FOR, HeaderName::from_static("x-real-ip")];
+/// What proxies add, `X-Forwarded-…` besides.
+const FORWARDED: [HeaderName; 3] = [header::FORWARDED, header::VIA, HeaderName::from_static("x-real-ip")];
 
 /// Whether a request comes straight from this machine. That no key exists and that the server
 /// listens on loopback only is for the caller to know.
 pub fn is_local(request: &HttpRequest) -> bool {
     let peer = request.peer_addr().is_some_and(|peer| is_loopback_address(peer.ip()));
-    peer && is_local_by_headers(request.headers())
+    peer && request.version() >= Version::HTTP_11 && is_local_by_headers(request.headers())
 }
 
 fn is_local_by_headers(headers: &HeaderMap) -> bool {
-    if FORWARDED.iter().any(|name| headers.contains_key(name)) {
+    let is_forwarded = |name: &HeaderName| FORWARDED.contains(name) || name.as_str().starts_with("x-forwarded-");
+    if headers.keys().any(is_forwarded) {
         return false;
     }
     let Some(host) = only(headers, &header::HOST).and_then(|host| Url::parse(&format!("http://{host}/")).ok()) else {
@@ -84,6 +89,8 @@ mod tests {
         assert!(!local(&[]));
         assert!(!local(&[("host", "localhost"), ("host", "evil.example")]));
         assert!(!local(&[("host", "localhost"), ("origin", "http://localhost"), ("origin", "http://evil.example")]));
-        assert!(!local(&[("host", "localhost"), ("x-forwarded-for", "203.0.113.9")]));
+        for name in ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "forwarded", "via"] {
+            assert!(!local(&[("host", "localhost"), (name, "x")]), "{name}");
+        }
     }
 }

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
@@ -11,13 +10,12 @@ use actix_web::{HttpServer, web};
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa_actix_web::AppExt;
 
+use super::connections::Connections;
 use super::gate::{self, Gate};
 use super::slow::{self, Patience};
-use super::{observe, openapi, refuse, routes};
+use super::stream::Listeners;
+use super::{observe, openapi, plain, refuse, routes};
 use crate::config::Config;
-
-/// How long a quiet connection is kept.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// Serves on `listener` until stopped; what is served depends on the gate.
 ///
@@ -28,6 +26,8 @@ pub fn start(listener: TcpListener, gate: Arc<Gate>, metrics: PrometheusHandle, 
     let gate = web::Data::from(gate);
     let metrics = web::Data::new(metrics);
     let patience = web::Data::new(Patience(limits.client_timeout));
+    let connections = Connections::watched(limits.keep_alive + limits.client_timeout);
+    let listeners = web::Data::new(Listeners::among(limits.max_connections));
     let max_body = config.ingest.max_body_bytes;
     let server = HttpServer::new(move || {
         let (app, api) = actix_web::App::new()
@@ -38,16 +38,19 @@ pub fn start(listener: TcpListener, gate: Arc<Gate>, metrics: PrometheusHandle, 
         app.app_data(gate.clone())
             .app_data(metrics.clone())
             .app_data(patience.clone())
+            .app_data(listeners.clone())
             .app_data(web::Data::new(openapi::finish(api)))
             .app_data(web::PayloadConfig::new(max_body))
             .app_data(refuse::path())
             .app_data(refuse::json())
             .default_service(web::to(refuse::nowhere))
-            .wrap(from_fn(slow::limit))
             .wrap(from_fn(gate::enter))
+            .wrap(from_fn(plain::tidy))
+            .wrap(from_fn(slow::limit))
             .wrap(from_fn(observe::observe))
     })
-    .keep_alive(KEEP_ALIVE)
+    .on_connect(move |io, data| connections.opened(io, data))
+    .keep_alive(limits.keep_alive)
     .client_request_timeout(limits.client_timeout)
     .client_disconnect_timeout(limits.client_timeout)
     .shutdown_timeout(limits.shutdown_timeout.as_secs().max(1))

@@ -10,6 +10,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::Problem;
 use super::body::single_header;
 use crate::app::App;
+use crate::config::model::GitHub;
 use crate::config::{Config, EnvironmentNames};
 use crate::event::TelemetryBatch;
 use crate::ingest::committer::{Committed, Fact, RequestKey, Submission};
@@ -91,10 +92,13 @@ pub async fn post_github(
     payload: web::Payload,
 ) -> Result<web::Json<DeliveryReceipt>, Problem> {
     let config = app.config.load_full();
-    let body = decode::read(payload, config.ingest.max_body_bytes).await?;
-    verify(&config, &request, &body)?;
+    let github = configured(&config)?;
+    let signature = claimed(&request)?;
+    let mut hold = app.webhook_bodies.hold();
+    let body = decode::read(payload, config.ingest.max_body_bytes, &mut hold).await?;
+    verify(github, &signature, &body)?;
     let received_at = app.clock.now();
-    let read = read(&config, &request, &body, received_at).inspect_err(|_| count_delivery(SOURCE, "invalid"));
+    let read = read(&config, github, &request, &body, received_at).inspect_err(|_| count_delivery(SOURCE, "invalid"));
     let receipt = match read? {
         (Reading::Skipped(reason), _) => {
             DeliveryReceipt { outcome: DeliveryOutcome::Skipped, events: 0, reason: Some(reason) }
@@ -139,26 +143,37 @@ fn taken(committed: &Committed) -> Result<DeliveryReceipt, Problem> {
     }
 }
 
-/// Before anything else is looked at.
-fn verify(config: &Config, request: &HttpRequest, body: &[u8]) -> Result<(), Problem> {
-    let Some(github) = &config.sources.github else {
+fn configured(config: &Config) -> Result<&GitHub, Problem> {
+    config.sources.github.as_ref().ok_or_else(|| {
         let detail = "GitHub is not configured as a source: set sources.github.secret to the webhook's secret";
-        return Err(Problem::not_found(detail));
-    };
+        Problem::not_found(detail)
+    })
+}
+
+/// The signature that the sender claims to have made: looked at before a byte of the body is kept.
+fn claimed(request: &HttpRequest) -> Result<String, Problem> {
     let header = single_header(request, &SIGNATURE, 200)?;
-    if signature::is_signed(&github.secret, header.as_deref(), body) {
-        return Ok(());
-    }
+    let missing = || unsigned("X-Hub-Signature-256 is missing: give the webhook a secret on GitHub");
+    let header = header.ok_or_else(missing)?;
+    if signature::is_signature(&header) { Ok(header) } else { Err(misfit()) }
+}
+
+fn verify(github: &GitHub, signature: &str, body: &[u8]) -> Result<(), Problem> {
+    if signature::is_signed(&github.secret, Some(signature), body) { Ok(()) } else { Err(misfit()) }
+}
+
+fn misfit() -> Problem {
+    unsigned("X-Hub-Signature-256 does not fit: the webhook's secret is not that of sources.github.secret")
+}
+
+fn unsigned(detail: &str) -> Problem {
     count_delivery(SOURCE, "unsigned");
-    let detail = match header {
-        None => "X-Hub-Signature-256 is missing: give the webhook a secret on GitHub",
-        Some(_) => "X-Hub-Signature-256 does not fit: the webhook's secret is not that of sources.github.secret",
-    };
-    Err(Problem::new(StatusCode::UNAUTHORIZED, "bad_signature", detail))
+    Problem::new(StatusCode::UNAUTHORIZED, "bad_signature", detail)
 }
 
 fn read(
     config: &Config,
+    github: &GitHub,
     request: &HttpRequest,
     body: &[u8],
     received_at: Timestamp,
@@ -175,7 +190,6 @@ fn read(
     let form = content_type.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded");
     let json = if form { form_payload(text)? } else { text.into() };
     let key = single_header(request, &DELIVERY, 200)?.map(|id| request_key(&["github-delivery", &id], body));
-    let Some(github) = &config.sources.github else { return Err(Problem::not_found("GitHub is not configured")) };
     let context = Context {
         received_at,
         github,

@@ -7,6 +7,8 @@ use bytes::{Bytes, BytesMut};
 use flate2::{Decompress, FlushDecompress, Status};
 use futures_util::{Stream, StreamExt};
 
+use super::budget::Hold;
+
 /// The largest window a zstd frame may ask for: 8 MiB, as RFC 9659 says.
 const ZSTD_WINDOW_LOG: u32 = 23;
 /// How much is decompressed before the limit is looked at again.
@@ -26,6 +28,8 @@ pub enum BodyError {
     Corrupt(String),
     #[error("the body ends before it is complete: {0}")]
     Interrupted(String),
+    #[error("other requests hold all memory for bodies: come back later, or raise `ingest.max_buffered_bytes`")]
+    NoMemory,
     #[error("the body is not UTF-8: byte {at} does not belong to any character")]
     NotUtf8 { at: usize },
 }
@@ -60,10 +64,11 @@ impl Encoding {
 /// Reads the body as it arrives, and no more than `limit` bytes of it.
 ///
 /// # Errors
-/// [`BodyError::TooLarge`] or [`BodyError::Interrupted`].
+/// [`BodyError::TooLarge`], [`BodyError::NoMemory`] or [`BodyError::Interrupted`].
 pub async fn read<E: std::fmt::Display>(
     body: impl Stream<Item = Result<Bytes, E>>,
     limit: usize,
+    hold: &mut Hold,
 ) -> Result<Bytes, BodyError> {
     let mut body = pin!(body);
     let mut first = Bytes::new();
@@ -73,6 +78,7 @@ pub async fn read<E: std::fmt::Display>(
         if first.len() + whole.len() + chunk.len() > limit {
             return Err(BodyError::TooLarge { limit });
         }
+        hold.add(chunk.len())?;
         // Most bodies come in one piece, which need not be copied.
         if first.is_empty() && whole.is_empty() {
             first = chunk;
@@ -89,39 +95,48 @@ pub async fn read<E: std::fmt::Display>(
 /// Decompresses; stops as soon as more than `limit` bytes come out.
 ///
 /// # Errors
-/// [`BodyError::DecodedTooLarge`] or [`BodyError::Corrupt`].
-pub fn decode(body: Bytes, encoding: Encoding, limit: usize) -> Result<Bytes, BodyError> {
+/// [`BodyError::DecodedTooLarge`], [`BodyError::NoMemory`] or [`BodyError::Corrupt`].
+pub fn decode(body: Bytes, encoding: Encoding, limit: usize, hold: &mut Hold) -> Result<Bytes, BodyError> {
     let corrupt = |error: std::io::Error| BodyError::Corrupt(error.to_string());
     match encoding {
         Encoding::Identity if body.len() > limit => Err(BodyError::DecodedTooLarge { limit }),
         Encoding::Identity => Ok(body),
-        Encoding::Gzip => drain(flate2::read::MultiGzDecoder::new(&*body), limit),
-        Encoding::Deflate => inflate(&body, limit),
+        Encoding::Gzip => drain(flate2::read::MultiGzDecoder::new(&*body), limit, hold),
+        Encoding::Deflate => inflate(&body, limit, hold),
         Encoding::Brotli => {
             // RFC 7932 calls this first byte invalid; the decoder would take it as a request for
             // a window of up to 1 GiB.
             if body.first().is_some_and(|byte| byte & 0x7f == 0x11) {
                 return Err(BodyError::Corrupt("its brotli window is larger than 16 MiB".to_owned()));
             }
-            drain(brotli::Decompressor::new(&*body, CHUNK), limit)
+            drain(brotli::Decompressor::new(&*body, CHUNK), limit, hold)
         }
         Encoding::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::new(&*body).map_err(corrupt)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(corrupt)?;
-            drain(decoder, limit)
+            drain(decoder, limit, hold)
         }
     }
 }
 
-fn drain(decoder: impl Read, limit: usize) -> Result<Bytes, BodyError> {
+fn drain(mut decoder: impl Read, limit: usize, hold: &mut Hold) -> Result<Bytes, BodyError> {
     let mut plain = Vec::new();
-    let allowed = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    decoder.take(allowed).read_to_end(&mut plain).map_err(|error| BodyError::Corrupt(error.to_string()))?;
-    if plain.len() > limit { Err(BodyError::DecodedTooLarge { limit }) } else { Ok(plain.into()) }
+    loop {
+        let wanted = CHUNK.min((limit - plain.len()).saturating_add(1));
+        let mut part = decoder.by_ref().take(u64::try_from(wanted).unwrap_or(u64::MAX));
+        let read = part.read_to_end(&mut plain).map_err(|error| BodyError::Corrupt(error.to_string()))?;
+        if plain.len() > limit {
+            return Err(BodyError::DecodedTooLarge { limit });
+        }
+        hold.add(read)?;
+        if read < wanted {
+            return Ok(plain.into());
+        }
+    }
 }
 
 /// `deflate` is the zlib format, but some senders leave the zlib header out.
-fn inflate(body: &[u8], limit: usize) -> Result<Bytes, BodyError> {
+fn inflate(body: &[u8], limit: usize, hold: &mut Hold) -> Result<Bytes, BodyError> {
     let zlib = match body {
         [a, b, ..] => a & 0x0f == 8 && (u16::from(*a) * 256 + u16::from(*b)).is_multiple_of(31),
         _ => false,
@@ -138,6 +153,7 @@ fn inflate(body: &[u8], limit: usize) -> Result<Bytes, BodyError> {
         if decoded.len() > limit {
             return Err(BodyError::DecodedTooLarge { limit });
         }
+        hold.add(usize::try_from(stream.total_out() - written).unwrap_or(usize::MAX))?;
         if status == Status::StreamEnd {
             return Ok(decoded.into());
         }
@@ -159,6 +175,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::budget::Budget;
     use super::*;
 
     const LIMIT: usize = 1 << 20;
@@ -187,6 +204,26 @@ mod tests {
         }
     }
 
+    fn decoded(body: Bytes, encoding: Encoding, limit: usize) -> Result<Bytes, BodyError> {
+        decode(body, encoding, limit, &mut Budget::new(usize::MAX).hold())
+    }
+
+    async fn read_all<E: std::fmt::Display>(
+        body: impl Stream<Item = Result<Bytes, E>>,
+        limit: usize,
+    ) -> Result<Bytes, BodyError> {
+        read(body, limit, &mut Budget::new(usize::MAX).hold()).await
+    }
+
+    #[test]
+    fn decompression_stops_when_the_memory_for_bodies_is_gone() {
+        for encoding in ALL {
+            let small = encode(&vec![0_u8; 20 << 20], encoding);
+            let mut hold = Budget::new(LIMIT).hold();
+            assert_eq!(decode(small.into(), encoding, usize::MAX, &mut hold), Err(BodyError::NoMemory), "{encoding:?}");
+        }
+    }
+
     fn sample() -> Vec<u8> {
         (0..5_000_u32).flat_map(|i| (i.wrapping_mul(2_654_435_761)).to_le_bytes()).collect()
     }
@@ -194,8 +231,8 @@ mod tests {
     #[test]
     fn every_encoding_comes_back() {
         for encoding in ALL {
-            let decoded = decode(encode(&sample(), encoding).into(), encoding, LIMIT);
-            assert_eq!(decoded.unwrap(), sample(), "{encoding:?}");
+            let plain = decoded(encode(&sample(), encoding).into(), encoding, LIMIT);
+            assert_eq!(plain.unwrap(), sample(), "{encoding:?}");
         }
     }
 
@@ -203,9 +240,9 @@ mod tests {
     fn raw_deflate_and_concatenated_gzip_are_read() {
         let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(&sample()).unwrap();
-        assert_eq!(decode(encoder.finish().unwrap().into(), Encoding::Deflate, LIMIT).unwrap(), sample());
+        assert_eq!(decoded(encoder.finish().unwrap().into(), Encoding::Deflate, LIMIT).unwrap(), sample());
         let twice = [encode(b"one ", Encoding::Gzip), encode(b"two", Encoding::Gzip)].concat();
-        assert_eq!(decode(twice.into(), Encoding::Gzip, LIMIT).unwrap(), "one two");
+        assert_eq!(decoded(twice.into(), Encoding::Gzip, LIMIT).unwrap(), "one two");
     }
 
     #[test]
@@ -214,7 +251,7 @@ mod tests {
         for encoding in ALL {
             let small = encode(&bomb, encoding);
             assert!(small.len() < LIMIT, "{encoding:?}");
-            assert_eq!(decode(small.into(), encoding, LIMIT), Err(BodyError::DecodedTooLarge { limit: LIMIT }));
+            assert_eq!(decoded(small.into(), encoding, LIMIT), Err(BodyError::DecodedTooLarge { limit: LIMIT }));
         }
     }
 
@@ -222,8 +259,8 @@ mod tests {
     fn a_body_of_exactly_the_limit_passes() {
         for encoding in ALL {
             let body = encode(&[b'x'; 1000], encoding);
-            assert_eq!(decode(body.clone().into(), encoding, 1000).unwrap().len(), 1000);
-            assert_eq!(decode(body.into(), encoding, 999), Err(BodyError::DecodedTooLarge { limit: 999 }));
+            assert_eq!(decoded(body.clone().into(), encoding, 1000).unwrap().len(), 1000);
+            assert_eq!(decoded(body.into(), encoding, 999), Err(BodyError::DecodedTooLarge { limit: 999 }));
         }
     }
 
@@ -234,7 +271,7 @@ mod tests {
             for cut in [1, 2, 5, 9, whole.len() / 2, whole.len() - 1] {
                 let cut_off = Bytes::copy_from_slice(&whole[..cut]);
                 assert!(
-                    matches!(decode(cut_off, encoding, LIMIT), Err(BodyError::Corrupt(_))),
+                    matches!(decoded(cut_off, encoding, LIMIT), Err(BodyError::Corrupt(_))),
                     "{encoding:?} cut at {cut}"
                 );
             }
@@ -248,9 +285,9 @@ mod tests {
         encoder.long_distance_matching(true).unwrap();
         encoder.write_all(&sample()).unwrap();
         let wide = encoder.finish().unwrap();
-        assert!(matches!(decode(wide.into(), Encoding::Zstd, LIMIT), Err(BodyError::Corrupt(_))));
+        assert!(matches!(decoded(wide.into(), Encoding::Zstd, LIMIT), Err(BodyError::Corrupt(_))));
         let wide = Bytes::from_static(&[0x11, 0x1e, 0, 0, 0]);
-        assert!(matches!(decode(wide, Encoding::Brotli, LIMIT), Err(BodyError::Corrupt(_))));
+        assert!(matches!(decoded(wide, Encoding::Brotli, LIMIT), Err(BodyError::Corrupt(_))));
     }
 
     #[test]
@@ -270,18 +307,18 @@ mod tests {
     #[tokio::test]
     async fn reading_stops_at_the_limit() {
         let chunks = |n| futures_util::stream::repeat_with(|| Ok::<_, String>(Bytes::from_static(b"1234"))).take(n);
-        assert_eq!(read(chunks(3), 12).await.unwrap(), "123412341234");
-        assert_eq!(read(chunks(1), 12).await.unwrap(), "1234");
-        assert_eq!(read(chunks(usize::MAX), 13).await, Err(BodyError::TooLarge { limit: 13 }));
+        assert_eq!(read_all(chunks(3), 12).await.unwrap(), "123412341234");
+        assert_eq!(read_all(chunks(1), 12).await.unwrap(), "1234");
+        assert_eq!(read_all(chunks(usize::MAX), 13).await, Err(BodyError::TooLarge { limit: 13 }));
         let broken = futures_util::stream::iter([Ok(Bytes::from_static(b"{")), Err("connection reset")]);
-        assert_eq!(read(broken, 12).await, Err(BodyError::Interrupted("connection reset".to_owned())));
+        assert_eq!(read_all(broken, 12).await, Err(BodyError::Interrupted("connection reset".to_owned())));
     }
 
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(data in prop::collection::vec(any::<u8>(), 0..300)) {
             for encoding in ALL {
-                let _ = decode(data.clone().into(), encoding, 10_000);
+                let _ = decoded(data.clone().into(), encoding, 10_000);
             }
         }
     }

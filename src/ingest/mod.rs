@@ -1,5 +1,6 @@
 //! Taking events in: bytes → events → one durable commit per group → receipts.
 
+pub mod budget;
 pub mod committer;
 pub mod decode;
 pub mod fault;

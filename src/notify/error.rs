@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use crate::outbound::said;
+
 /// The longest a peer may make us wait.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
-/// Characters of a peer's answer that are kept.
-const MAX_DETAIL: usize = 500;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
@@ -19,31 +19,23 @@ pub enum SendError {
 
 impl SendError {
     pub fn temporary(detail: impl Into<String>) -> Self {
-        Self::Temporary { detail: clip(detail.into()), retry_after: None }
+        Self::Temporary { detail: said(&detail.into()), retry_after: None }
     }
 
     pub fn permanent(detail: impl Into<String>) -> Self {
-        Self::Permanent { detail: clip(detail.into()) }
+        Self::Permanent { detail: said(&detail.into()) }
     }
 
     /// What an HTTP status other than 2xx means for the next attempt.
     pub fn of_status(status: u16, retry_after: Option<Duration>, detail: impl Into<String>) -> Self {
         match status {
             408 | 425 | 429 | 500.. => Self::Temporary {
-                detail: clip(detail.into()),
+                detail: said(&detail.into()),
                 retry_after: retry_after.map(|after| after.min(MAX_RETRY_AFTER)),
             },
             _ => Self::permanent(detail),
         }
     }
-}
-
-fn clip(mut detail: String) -> String {
-    if let Some((end, _)) = detail.char_indices().nth(MAX_DETAIL) {
-        detail.truncate(end);
-        detail.push('…');
-    }
-    detail
 }
 
 #[cfg(test)]
@@ -62,6 +54,6 @@ mod tests {
         let error = SendError::of_status(503, Some(Duration::from_secs(1 << 40)), "ä".repeat(10_000));
         let SendError::Temporary { detail, retry_after } = error else { panic!("503 is temporary") };
         assert_eq!(retry_after, Some(MAX_RETRY_AFTER));
-        assert_eq!(detail.chars().count(), MAX_DETAIL + 1);
+        assert_eq!(detail.chars().count(), 501);
     }
 }

@@ -124,6 +124,14 @@ impl Notifiers {
         Self(Arc::new(all))
     }
 
+    /// A channel that cannot work, and why.
+    pub fn broken(&self) -> Option<String> {
+        self.0.iter().find_map(|((receiver, channel), notifier)| match notifier {
+            Notifier::Broken(reason) => Some(format!("receiver {receiver}, {channel}: {reason}")),
+            _ => None,
+        })
+    }
+
     pub fn get(&self, receiver: &str, channel: Channel) -> Option<&Notifier> {
         self.0.get(&(receiver.to_owned(), channel))
     }

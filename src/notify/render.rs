@@ -92,7 +92,13 @@ pub fn news(event: Event, snapshot: &Snapshot) -> String {
 
 /// The page of one alert, where people can reach this program.
 pub fn details_url(public_url: Option<&Url>, alert: &Alert) -> Option<Url> {
-    public_url?.join("api/v1/alerts/").ok()?.join(&alert.id).ok()
+    page_url(public_url?, &alert.id)
+}
+
+fn page_url(public_url: &Url, alert: &str) -> Option<Url> {
+    let mut url = public_url.clone();
+    url.path_segments_mut().ok()?.pop_if_empty().extend(["api", "v1", "alerts", alert]);
+    Some(url)
 }
 
 /// A link that may be shown as one: anything but http and https stays text.
@@ -141,6 +147,17 @@ mod tests {
             [0, 59, 60, 725, 3600, 90_061, 187_200].map(text),
             ["0 s", "59 s", "1 min", "12 min 5 s", "1 h", "1 d 1 h", "2 d 4 h"].map(String::from)
         );
+    }
+
+    #[test]
+    fn links_keep_the_path_that_people_reach_devpulse_under() {
+        for (public, link) in [
+            ("http://host", "http://host/api/v1/alerts/a%20b"),
+            ("http://host/x", "http://host/x/api/v1/alerts/a%20b"),
+            ("http://host/x/", "http://host/x/api/v1/alerts/a%20b"),
+        ] {
+            assert_eq!(page_url(&Url::parse(public).unwrap(), "a b").unwrap().as_str(), link);
+        }
     }
 
     #[test]

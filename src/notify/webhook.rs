@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::Serialize;
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
 use url::Url;
@@ -20,7 +20,6 @@ use crate::outbound;
 use crate::time::Timestamp;
 
 const MAX_ANSWER: usize = 4096;
-const PREFIX: &str = "whsec_";
 
 pub struct Hook {
     client: reqwest::Client,
@@ -93,10 +92,8 @@ pub fn sign(secret: &SecretString, id: &str, timestamp_seconds: i64, body: &[u8]
 }
 
 fn key(secret: &SecretString) -> Result<Webhook, SendError> {
-    let secret = secret.expose_secret();
-    let key =
-        if secret.starts_with(PREFIX) { Webhook::new(secret) } else { Webhook::from_bytes(secret.as_bytes().to_vec()) };
-    key.map_err(|_| SendError::permanent("the webhook's secret begins with whsec_ but is not base64"))
+    let refused = || SendError::permanent("the webhook's secret begins with whsec_ but is not base64");
+    model::signing_key(secret).ok_or_else(refused)
 }
 
 async fn judge(mut answer: reqwest::Response, now: Timestamp) -> Result<(), SendError> {

@@ -5,6 +5,7 @@
 //! wait for an expiry. The fencing number is stored and checked by every action that matters.
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 
 use diesel::prelude::*;
 use diesel::upsert::excluded;
@@ -37,7 +38,8 @@ enum Held {
 pub async fn take(store: &Store, url: &str, holder: &str, now: Timestamp) -> Result<Option<Lease>, StoreError> {
     let held = match store {
         Store::Sqlite { path, .. } => {
-            let lock = File::options().create(true).append(true).open(path.with_extension("lock"))?;
+            let lock =
+                File::options().create(true).append(true).mode(open::OWNER_ONLY).open(path.with_extension("lock"))?;
             match lock.try_lock() {
                 Ok(()) => Held::File { _lock: lock },
                 Err(TryLockError::WouldBlock) => return Ok(None),

@@ -1,5 +1,6 @@
 //! Opening the database from its URL, and bringing its tables up to date.
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,8 @@ const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const SQLITE_SETUP: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
                             PRAGMA foreign_keys = ON; PRAGMA cache_size = -32000; PRAGMA temp_store = MEMORY;";
 
+/// The mode of new files: keys' hashes and events are nobody else's business.
+pub(super) const OWNER_ONLY: u32 = 0o600;
 /// How long a request waits for a connection before it is told to come back later.
 const POOL_WAIT: Duration = Duration::from_secs(5);
 /// How long the network may swallow what was sent before the connection counts as lost.
@@ -50,6 +53,7 @@ async fn open_sqlite(path: &Path, connections: usize) -> Result<Store, StoreErro
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder)?;
     }
+    keep_private(path)?;
     let url = path.to_string_lossy().into_owned();
     let mut harness = AsyncMigrationHarness::new(connect_sqlite(&url).await?);
     harness.run_pending_migrations(SQLITE).map_err(StoreError::Migration)?;
@@ -63,6 +67,17 @@ async fn open_sqlite(path: &Path, connections: usize) -> Result<Store, StoreErro
     Ok(Store::Sqlite { writer: Arc::new(Mutex::new(writer)), readers, path: path.into() })
 }
 
+/// Makes the file before SQLite does, for its owner only; SQLite gives `-wal` and `-shm` the same mode.
+fn keep_private(path: &Path) -> std::io::Result<()> {
+    if path == Path::new(":memory:") {
+        return Ok(());
+    }
+    match std::fs::File::options().write(true).create_new(true).mode(OWNER_ONLY).open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
 async fn connect_sqlite(path: &str) -> Result<SqliteAsync, ConnectionError> {
     let mut connection = SqliteAsync::establish(path).await?;
     connection.batch_execute(SQLITE_SETUP).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
@@ -70,6 +85,11 @@ async fn connect_sqlite(path: &str) -> Result<SqliteAsync, ConnectionError> {
 }
 
 async fn open_postgres(url: &str, connections: usize) -> Result<Store, StoreError> {
+    if url.parse::<tokio_postgres::Config>().is_err() {
+        // Why it cannot be read may quote a password.
+        let reason = "must be postgres://USER:PASSWORD@HOST[:PORT]/DATABASE, special characters percent-encoded";
+        return Err(StoreError::Url { url: without_password(url), reason: reason.to_owned() });
+    }
     let mut harness = AsyncMigrationHarness::new(connect_postgres(url).await?);
     harness.run_pending_migrations(POSTGRES).map_err(StoreError::Migration)?;
     let mut config = ManagerConfig::<AsyncPgConnection>::default();
@@ -126,6 +146,9 @@ pub fn without_password(url: &str) -> String {
             let _ = parsed.set_password(Some("…"));
             parsed.to_string()
         }
-        _ => url.to_owned(),
+        Ok(_) => url.to_owned(),
+        // Nobody knows what of it is a password.
+        Err(_) if url.contains('@') => format!("{}://…", url.split("://").next().unwrap_or_default()),
+        Err(_) => url.to_owned(),
     }
 }

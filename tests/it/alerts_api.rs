@@ -7,6 +7,7 @@ use devpulse::app::{App, Wake};
 use devpulse::config::model::{Config, Severity::Page, Severity::Ticket};
 use devpulse::http::auth::Scope;
 use devpulse::http::{Caller, alerts};
+use devpulse::ingest::budget::Budget;
 use devpulse::ingest::committer::{Committer, Settings};
 use devpulse::slo::Live;
 use devpulse::store::Store;
@@ -35,6 +36,8 @@ async fn app(store: &Store, config: Config) -> web::Data<App> {
         clock,
         committer,
         wake: Wake::default(),
+        bodies: Budget::new(1 << 20),
+        webhook_bodies: Budget::new(1 << 20),
         dora: std::sync::Arc::default(),
         stream: tokio::sync::broadcast::channel(1).0,
     })

@@ -1,13 +1,16 @@
 //! What is wrong with a request is said clearly, each time, and the process stays up.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::support::database::Database;
+use crate::support::db::on_both;
 use crate::support::devpulse::DevPulse;
 use crate::support::github;
 use crate::support::http::Answer;
+use crate::support::wait::until;
 
 const SECRET: &str = "between GitHub and DevPulse";
 
@@ -295,6 +298,9 @@ async fn a_wrong_question_is_not_answered_with_nothing() {
         ("/api/v1/rollbacks/none", 404),
         ("/api/v1/slos/none", 404),
         ("/api/v2/everything", 404),
+        ("/api/v1/rollbacks/a%00b", 400),
+        ("/api/v1/deployments?service=a%00b", 400),
+        ("/api/v2/a%00b", 400),
     ] {
         let answer = server.devpulse.send(server.devpulse.request("GET", path)).await;
         assert_eq!(answer.status, status, "{path}: {}", answer.text);
@@ -302,4 +308,63 @@ async fn a_wrong_question_is_not_answered_with_nothing() {
     }
     is_problem(&server.devpulse.send(server.devpulse.request("DELETE", "/api/v1/events")).await, 405);
     server.is_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_is_get_without_its_body() {
+    let mut server = Steady::start("").await;
+    for path in
+        ["/-/healthy", "/-/ready", "/api/v1/slos", "/api/openapi.json", "/metrics", "/api/v1/stream", "/nowhere"]
+    {
+        let get = server.devpulse.request("GET", path).send().await.unwrap();
+        let head = server.devpulse.request("HEAD", path).send().await.unwrap();
+        assert_eq!(head.status(), get.status(), "{path}");
+        assert_eq!(head.headers().get("content-type"), get.headers().get("content-type"), "{path}");
+        assert_eq!(head.text().await.unwrap(), "", "{path}");
+    }
+    let refused = server.devpulse.request("DELETE", "/api/v1/slos").send().await.unwrap();
+    assert_eq!(refused.headers()["allow"], "GET, HEAD");
+    is_problem(&Answer::of(refused).await, 405);
+    let refused = server.devpulse.request("HEAD", "/api/v1/events").send().await.unwrap();
+    assert_eq!(refused.status(), 405);
+    server.is_well().await;
+}
+
+on_both! {
+    /// PostgreSQL keeps no U+0000: that is a matter of the item, never of the server.
+    async fn no_text_is_a_fault_of_the_server(database: Database) {
+        let devpulse = DevPulse::start(&database.url, "").await;
+        let odd = "a\0b\u{fffe}\u{1f525}";
+        let mut deployed = deployment(odd);
+        for field in ["source", "service", "environment", "version", "commit", "url", "actor"] {
+            deployed[field] = json!(odd);
+        }
+        let incident = json!({"type": "incident", "id": odd, "source": odd, "service": odd, "environment": odd,
+            "status": "opened", "title": odd, "time": "2026-01-05T10:04:00Z"});
+        let change = json!({"type": "change", "repository": odd, "sha": odd, "authored_at": "2026-01-05T08:00:00Z"});
+        let timed = json!({"type": "request", "id": odd, "source": odd, "service": odd, "environment": odd,
+            "version": odd, "route": odd, "status": 200, "duration_ms": 1.5});
+        let error = json!({"type": "error", "service": odd, "environment": odd, "message": odd, "level": odd,
+            "fingerprint": odd});
+        for event in [deployed, incident, change, timed, error] {
+            let sent = devpulse.request("POST", "/api/v1/events").header("idempotency-key", "k").json(&event);
+            let answer = devpulse.send(sent).await;
+            assert!([200, 422].contains(&answer.status), "{event}: {}", answer.text);
+            let answer = devpulse.send(devpulse.request("POST", "/api/v1/events").json(&event)).await;
+            assert_eq!(answer.status, 200, "{event}: {}", answer.text);
+        }
+        for list in ["deployments", "incidents", "changes", "services"] {
+            let answer = devpulse.send(devpulse.request("GET", &format!("/api/v1/{list}"))).await;
+            assert_eq!(answer.status, 200, "{list}: {}", answer.text);
+        }
+        devpulse.post_events(&json!([request()])).await;
+        // Telemetry is journalled first; what cannot be stored would stay there for ever.
+        until("the journal to be worked off", Duration::from_secs(20), async || {
+            devpulse.text("/metrics").await.contains("devpulse_journal_rows 0").then_some(())
+        })
+        .await;
+        for path in ["/api/v1/deployments?service=a%00b", "/api/v1/rollbacks/a%00b"] {
+            is_problem(&devpulse.send(devpulse.request("GET", path)).await, 400);
+        }
+    }
 }

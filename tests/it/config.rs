@@ -4,6 +4,9 @@ use devpulse::config::model::{Executor, Indicator, Mode, Slack};
 use devpulse::config::parse;
 use secrecy::ExposeSecret;
 
+use crate::support::peer::{Peer, Reply};
+use crate::support::ports;
+
 const CONTRACT: &str = r##"
 server: {listen: "127.0.0.1:8080"}
 database: {url: "sqlite://devpulse-data/devpulse.db"}
@@ -54,4 +57,35 @@ fn the_configuration_of_the_contract_loads() {
     let policy = &config.rollback.policies[0];
     assert_eq!(policy.mode, Mode::Automatic);
     assert!(matches!(&policy.executor, Some(Executor::Webhook(hook)) if hook.secret.expose_secret() == "h"));
+}
+
+fn devpulse(arguments: &[&str], database: &str) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_devpulse"));
+    let output = command.args(arguments).current_dir(folder.path()).env("DEVPULSE_DATABASE_URL", database).output();
+    let output = output.unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn a_malformed_database_url_is_a_wrong_configuration() {
+    for url in ["postgres://u:hunter2@h:port/d", "postgres://u:hunter2@h/d?sslmod=require"] {
+        let (code, said) = devpulse(&["migrate"], url);
+        assert_eq!(code, Some(3), "{url}: {said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_devpulse_refuses_and_is_not_unreachable() {
+    let peer = Peer::start();
+    peer.next([Reply::Status(404, Vec::new(), "<html>nothing here</html>".to_owned())]);
+    let address = peer.url("/");
+    let call = |server: String| {
+        tokio::task::spawn_blocking(move || devpulse(&["rollback", "list", "--server", &server], "sqlite://unused.db"))
+    };
+    let (code, said) = call(address).await.unwrap();
+    assert_eq!((code, said.contains("404")), (Some(1), true), "{said}");
+    let (code, said) = call(format!("http://127.0.0.1:{}", ports::free())).await.unwrap();
+    assert_eq!(code, Some(4), "{said}");
 }

@@ -4,6 +4,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::database::Database;
 use crate::support::db::on_both;
@@ -97,6 +98,8 @@ on_both! {
                 ("origin", "https://evil.example"),
                 ("origin", "null"),
                 ("x-forwarded-for", "203.0.113.7"),
+                ("x-forwarded-proto", "https"),
+                ("via", "1.1 proxy"),
                 ("authorization", "Bearer dp_0123456789ab_0123"),
                 ("authorization", "Basic YTpi"),
             ] {
@@ -132,6 +135,20 @@ on_both! {
         is_refused(&call(&devpulse, guarded[0], &[]).await, 401, "no valid key is left");
         devpulse.use_key(&create(&devpulse, "read"));
         devpulse.get("/api/v1/slos").await;
+    }
+
+    async fn a_revoked_key_hears_nothing_more(database: Database) {
+        let mut devpulse = DevPulse::start(&database.url, "").await;
+        let (ingest, read) = (create(&devpulse, "ingest"), create(&devpulse, "read"));
+        let listen = devpulse.request("GET", "/api/v1/stream").bearer_auth(&read).send().await.unwrap();
+        assert_eq!(listen.status(), 200);
+        stdout(&devpulse.run(&["keys", "revoke", id(&read)]));
+        devpulse.use_key(&ingest);
+        devpulse.post_events(&json!([{"type": "deployment", "id": "d", "source": "ci", "service": "s",
+            "environment": "production", "version": "secret-version", "outcome": "succeeded",
+            "time": "2026-01-05T10:04:00Z"}])).await;
+        let heard = tokio::time::timeout(Duration::from_secs(30), listen.text()).await.expect("the stream ends");
+        assert!(!heard.unwrap().contains("secret-version"));
     }
 
     async fn keys_are_listed_without_their_secrets(database: Database) {
@@ -190,4 +207,20 @@ async fn that_no_key_exists_is_said_at_the_start() {
     devpulse.restart().await;
     let log = devpulse.process().log();
     assert_eq!(log.matches("NO API KEY EXISTS").count(), 1, "said without a reason: {log}");
+}
+
+/// nginx as it comes: HTTP/1.0, and the address it was given as the host.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_plain_proxy_forwards_is_not_from_this_machine() {
+    let database = Database::sqlite().await;
+    let devpulse = DevPulse::start(&database.url, "").await;
+    for (version, status) in [("1.0", "401"), ("1.1", "200")] {
+        let mut client = tokio::net::TcpStream::connect(devpulse.address()).await.unwrap();
+        let request =
+            format!("GET /api/v1/slos HTTP/{version}\r\nhost: {}\r\nconnection: close\r\n\r\n", devpulse.address());
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer.split(' ').nth(1), Some(status), "HTTP/{version}: {answer}");
+    }
 }

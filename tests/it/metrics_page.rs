@@ -168,6 +168,30 @@ async fn a_reload_that_is_wrong_changes_nothing() {
     })
     .await;
     assert_eq!(devpulse.send(devpulse.request("GET", "/-/ready")).await.status, 200);
+    // An executor that cannot work takes the rest with it.
+    let half = r#"
+server: {metrics_public: true}
+services: [{name: checkout}]
+slos: [{name: a, service: checkout, environment: production, objective: 0.99, indicator: {availability: {}}}]
+rollback:
+  policies:
+    - service: checkout
+      environment: production
+      mode: approve
+      executor: {haproxy: {socket: "tcp:127.0.0.1:1", map: {path: "/m", key: k, backend: b}}}
+"#;
+    std::fs::write(&config, half).unwrap();
+    let check = devpulse.run(&["check"]);
+    assert_eq!(check.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&check.stderr).into_owned();
+    assert!(said.contains("yaml:10:") && said.contains("must contain {version}"), "{said}");
+    devpulse.process().signal("HUP");
+    wait::until("the error to be logged", Duration::from_secs(10), async || {
+        devpulse.process().log().contains("must contain {version}").then_some(())
+    })
+    .await;
+    let foreign = devpulse.request("GET", "/metrics").header("host", "elsewhere.example");
+    assert_eq!(devpulse.send(foreign).await.status, 401, "half of a wrong configuration is in force");
     std::fs::write(&config, "server: {metrics_public: true, workers: 1}\n").unwrap();
     devpulse.process().signal("HUP");
     wait::until("the reload to be logged", Duration::from_secs(10), async || {

@@ -56,6 +56,10 @@ async fn answers_are_as_the_description_says() {
     };
     let (rollback, alert) = (first_id("/api/v1/rollbacks").await, first_id("/api/v1/alerts").await);
     let schemas = Schemas(devpulse.get("/api/openapi.json").await);
+    let text = schemas.0.to_string();
+    for name in text.split("\"$ref\":\"#").skip(1).filter_map(|rest| rest.split('"').next()) {
+        assert!(schemas.0.pointer(name).is_some(), "{name} is referred to and missing");
+    }
     let mut judged = 0;
     for (template, item) in schemas.0["paths"].as_object().unwrap() {
         let json = &item["get"]["responses"]["200"]["content"]["application/json"]["schema"];
@@ -82,6 +86,16 @@ async fn answers_are_as_the_description_says() {
         }
     }
     assert!(judged >= 18, "only {judged} answers were judged");
+
+    let mixed = json!([{"type": "error", "service": "checkout", "environment": "production", "message": "x"}, {},
+        {"type": "incident", "id": "i-9", "source": "ops", "status": "resolved", "service": "checkout"}]);
+    let receipt = devpulse.send(devpulse.request("POST", "/api/v1/events").json(&mixed)).await.ok();
+    let posted = &schemas.0["paths"]["/api/v1/events"]["post"]["responses"]["200"]["content"]["application/json"];
+    let problems = schemas.problems(&posted["schema"], &receipt);
+    assert!(receipt["invalid"] == 1 && problems.is_empty(), "{problems:?}\n{receipt:#}");
+    let problem = devpulse.send(devpulse.request("GET", "/api/v1/alerts?state=foo")).await.json;
+    let problems = schemas.problems(&json!({"$ref": "#/components/schemas/Problem"}), &problem);
+    assert!(problems.is_empty(), "{problems:?}\n{problem:#}");
 
     let mut spoilt = devpulse.get(&format!("/api/v1/rollbacks/{rollback}")).await;
     spoilt["state"] = "Shadowed".into();

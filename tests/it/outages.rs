@@ -61,6 +61,8 @@ async fn a_dead_database_is_said_and_survived() {
         postgres.stop();
         says_come_back_later(&post(&devpulse, &deployment("while it is dead")).await);
         until("readiness to be withdrawn", SOON, async || status(&devpulse, "/-/ready", 503).await).await;
+        let said = devpulse.text("/-/ready").await;
+        assert!(said.contains("the database") && !said.contains("rror") && !said.contains("connect"), "{said}");
         assert!(status(&devpulse, "/-/healthy", 200).await.is_some(), "dead database, live process");
         postgres.go();
         devpulse.ready().await;
@@ -212,4 +214,103 @@ async fn slow_clients_hold_nobody_up_and_are_let_go() {
     }
     assert_eq!(deployments(&devpulse).await, ["prompt"]);
     assert!(devpulse.process().exited().is_none());
+}
+
+/// Sends the parts one after the other, each once the one before was answered, and reads to the end.
+async fn held(address: String, parts: &[&str]) -> TcpStream {
+    let mut client = TcpStream::connect(address).await.unwrap();
+    for (n, part) in parts.iter().enumerate() {
+        if n > 0 {
+            let answered = client.read(&mut [0; 4096]).await.unwrap();
+            assert!(answered > 0);
+        }
+        client.write_all(part.as_bytes()).await.unwrap();
+    }
+    client
+}
+
+/// None of these needs a key.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_connection_is_held_for_ever() {
+    const MOST: usize = 20;
+    let database = Database::sqlite().await;
+    let limits = format!("server: {{client_timeout: 1s, keep_alive: 1s, workers: 1, max_connections: {MOST}}}\n");
+    let mut devpulse = DevPulse::start(&database.url, &limits).await;
+    let healthy = "GET /-/healthy HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let chunked = "POST /x HTTP/1.1\r\nhost: evil.example\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab";
+    let announced = "POST /x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\nab";
+    let mut clients = Vec::new();
+    for n in 0..MOST * 2 {
+        let address = devpulse.address();
+        let parts: &[&str] = match n % 4 {
+            0 => &[healthy, "G"],
+            1 => &[chunked],
+            2 => &[announced],
+            _ => &[healthy, chunked],
+        };
+        // Those beyond the limit wait for the first to be let go.
+        clients.push((n, timeout(SOON, held(address, parts)).await.expect("room for a new connection")));
+    }
+    for (n, client) in &mut clients {
+        let mut answer = Vec::new();
+        let ended = timeout(SOON, async {
+            let dripping = *n % 4 == 0;
+            loop {
+                let mut part = [0; 4096];
+                match timeout(Duration::from_millis(200), client.read(&mut part)).await {
+                    Ok(Ok(0) | Err(_)) => return,
+                    Ok(Ok(read)) => answer.extend_from_slice(&part[..read]),
+                    // A byte now and then is no progress.
+                    Err(_) if dripping && client.write_all(b"E").await.is_err() => return,
+                    Err(_) => {}
+                }
+            }
+        })
+        .await;
+        assert!(ended.is_ok(), "connection {n} is held for ever: {}", String::from_utf8_lossy(&answer));
+    }
+    assert!(status(&devpulse, "/-/healthy", 200).await.is_some());
+    assert_eq!(post(&devpulse, &deployment("after")).await.ok()["accepted"], 1);
+    assert!(devpulse.process().exited().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_share_one_budget() {
+    let database = Database::sqlite().await;
+    let limits = "ingest: {max_body_bytes: 4096, max_decoded_bytes: 4096, max_buffered_bytes: 32768}\n";
+    let devpulse = DevPulse::start(&database.url, limits).await;
+    let head = "POST /api/v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    let mut large = deployment("large");
+    large["url"] = json!(format!("https://example.com/{}", "x".repeat(1900)));
+    let mut clients = Vec::new();
+    let refused = until("the memory for bodies to be used up", SOON, async || {
+        let mut client = TcpStream::connect(devpulse.address()).await.unwrap();
+        let part = format!("{head}content-length: 4096\r\n\r\n[{}", " ".repeat(4000));
+        client.write_all(part.as_bytes()).await.unwrap();
+        clients.push(client);
+        let answer = post(&devpulse, &large).await;
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
+    assert_eq!((refused.status, refused.json["type"].as_str()), (429, Some("overloaded")), "{refused:?}");
+    assert!(refused.retry_after.is_some(), "{refused:?}");
+    drop(clients);
+    until("the memory to come back", SOON, async || is_acknowledged(&post(&devpulse, &large).await).then_some(()))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listeners_leave_room_for_others() {
+    let database = Database::sqlite().await;
+    let devpulse = DevPulse::start(&database.url, "server: {max_connections: 6, workers: 1}\n").await;
+    let listen = async || devpulse.request("GET", "/api/v1/stream").send().await.unwrap();
+    let mut listeners = Vec::new();
+    for _ in 0..3 {
+        listeners.push(listen().await);
+    }
+    assert!(listeners.iter().all(|listener| listener.status() == 200));
+    let refused = Answer::of(listen().await).await;
+    assert_eq!((refused.status, refused.retry_after.as_deref()), (429, Some("10")), "{refused:?}");
+    listeners.pop();
+    until("room for another", SOON, async || (listen().await.status() == 200).then_some(())).await;
 }

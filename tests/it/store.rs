@@ -1,5 +1,6 @@
 //! The store itself: migrations on both back ends, transactions, the right to act.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use devpulse::http::auth::Scope;
@@ -42,4 +43,20 @@ on_both! {
         tokio::time::timeout(Duration::from_secs(3), insert).await.expect("the other process is locked out");
         assert_eq!(key::all(&mut db.store.read().await.unwrap()).await.unwrap(), [key]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_files_of_sqlite_are_their_owners_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("data/devpulse.db").display());
+    let store = open::open(&url, 1).await.unwrap();
+    let _lease = lease::take(&store, &url, "a", Timestamp::from_seconds(1)).await.unwrap().unwrap();
+    let mut seen = Vec::new();
+    for entry in std::fs::read_dir(folder.path().join("data")).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{}", entry.path().display());
+        seen.push(entry.file_name().into_string().unwrap());
+    }
+    seen.sort();
+    assert_eq!(seen, ["devpulse.db", "devpulse.db-shm", "devpulse.db-wal", "devpulse.lock"]);
 }

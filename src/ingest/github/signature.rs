@@ -5,6 +5,12 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
+/// Whether `header` has the shape of a signature: `sha256=` and 64 hex digits.
+pub fn is_signature(header: &str) -> bool {
+    let digits = header.strip_prefix("sha256=").unwrap_or_default();
+    digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
 /// Whether `header` (`sha256=` and 64 hex digits) is the signature of `body`.
 pub fn is_signed(secret: &SecretString, header: Option<&str>, body: &[u8]) -> bool {
     let Some(claimed) = header.and_then(|header| header.strip_prefix("sha256=")) else { return false };
@@ -31,6 +37,10 @@ mod tests {
     #[test]
     fn anything_else_is_not() {
         let secret = SecretString::from("s");
+        for header in ["", "sha256=", "sha256=00", "sha1=ab", &format!("sha256={}", "g".repeat(64))] {
+            assert!(!is_signature(header), "{header}");
+        }
+        assert!(is_signature(&format!("sha256={}", "0a".repeat(32))));
         for header in [None, Some(""), Some("sha256="), Some("sha256=00"), Some("sha1=ab"), Some("sha256=zz")] {
             assert!(!is_signed(&secret, header, b""), "{header:?}");
         }

@@ -14,7 +14,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{Accepted, BuildError, Call, Executor, ExecutorError, Observed};
-use crate::config::model::{HaProxy, HaProxySwitch};
+use crate::config::model::{HaProxy, HaProxySwitch, is_haproxy_argument};
+use crate::outbound::said;
 
 /// Bytes of an answer that are read; a map of a hundred thousand entries fits.
 const MAX_ANSWER: u64 = 8 * 1024 * 1024;
@@ -57,7 +58,7 @@ impl HaProxyExecutor {
                 (vec![server], server)
             }
         };
-        if let Some(argument) = arguments.into_iter().find(|argument| !is_argument(argument)) {
+        if let Some(argument) = arguments.into_iter().find(|argument| !is_haproxy_argument(argument)) {
             return Err(BuildError::Argument(argument.clone()));
         }
         if !template.contains("{version}") {
@@ -108,7 +109,7 @@ impl HaProxyExecutor {
                 answers.push(json!({"command": command, "answer": "ok"}));
                 continue;
             }
-            let reason = format!("HAProxy answered `{answer}` to `{command}`");
+            let reason = format!("HAProxy answered `{}` to `{command}`", said(&answer));
             return Err(if answers.is_empty() { refusal(reason) } else { ExecutorError::Lost(reason) });
         }
         Ok(Accepted { poll_url: None, response: Value::Array(answers) })
@@ -136,7 +137,7 @@ impl HaProxyExecutor {
             HaProxySwitch::Map { path, key, .. } => {
                 let map = self.ask(&format!("show map {path}")).await?;
                 if map.starts_with("Unknown map") {
-                    return Err(refusal(format!("HAProxy answered `{map}`")));
+                    return Err(refusal(format!("HAProxy answered `{}`", said(&map))));
                 }
                 entry(&map, key) == Some(to.as_str())
             }
@@ -148,7 +149,7 @@ impl HaProxyExecutor {
     async fn weight(&self, server: &str) -> Result<u32, ExecutorError> {
         let answer = self.ask(&format!("get weight {server}")).await?;
         let weight = answer.split(' ').next().and_then(|weight| weight.parse().ok());
-        weight.ok_or_else(|| refusal(format!("HAProxy answered `{answer}` to `get weight {server}`")))
+        weight.ok_or_else(|| refusal(format!("HAProxy answered `{}` to `get weight {server}`", said(&answer))))
     }
 
     async fn ask(&self, command: &str) -> Result<String, ExecutorError> {
@@ -208,12 +209,6 @@ fn entry<'a>(map: &'a str, key: &str) -> Option<&'a str> {
         let mut words = line.split_ascii_whitespace().skip(1);
         if words.next() == Some(key) { words.next() } else { None }
     })
-}
-
-/// Whether the text is one argument of a command, whatever it stands in.
-fn is_argument(text: &str) -> bool {
-    !text.is_empty()
-        && text.chars().all(|c| !c.is_whitespace() && !c.is_control() && !matches!(c, ';' | '\\' | '"' | '\'' | '<'))
 }
 
 /// A version as HAProxy may have it in a name.

@@ -10,7 +10,6 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{RequestBuilder, StatusCode};
-use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
@@ -51,15 +50,18 @@ enum Status {
     Failed,
 }
 
+impl Answer {
+    fn reason(&self) -> String {
+        self.detail.as_deref().map_or_else(|| "no reason given".to_owned(), outbound::said)
+    }
+}
+
 impl WebhookExecutor {
     /// # Errors
     /// The secret is not base64 after `whsec_`, or no HTTP client can be had.
     pub fn new(config: &model::Webhook, clock: Clock) -> Result<Self, BuildError> {
         let client = outbound::client(config.timeout)?;
-        let text = config.secret.expose_secret();
-        let secret =
-            if text.starts_with("whsec_") { Webhook::new(text) } else { Webhook::from_bytes(text.as_bytes().to_vec()) };
-        let secret = secret.map_err(|_| BuildError::Secret)?;
+        let secret = model::signing_key(&config.secret).ok_or(BuildError::Secret)?;
         Ok(Self { client, url: config.url.clone(), secret, clock })
     }
 
@@ -101,7 +103,7 @@ impl WebhookExecutor {
             "" => return Ok(Accepted { poll_url: None, response }),
             text => understood(status, text)?,
         };
-        let detail = answer.detail.unwrap_or_else(|| "no reason given".to_owned());
+        let detail = answer.reason();
         match (answer.status, answer.poll_url) {
             (Status::Done, _) => Ok(Accepted { poll_url: None, response }),
             (Status::Running, Some(poll_url)) => {
@@ -122,7 +124,7 @@ impl WebhookExecutor {
         Ok(match answer.status {
             Status::Done => Observed::Switched,
             Status::Running => Observed::Working,
-            Status::Failed => Observed::Failed(answer.detail.unwrap_or_else(|| "no reason given".to_owned())),
+            Status::Failed => Observed::Failed(answer.reason()),
         })
     }
 
@@ -144,7 +146,8 @@ impl Executor for WebhookExecutor {
         json!({
             "executor": "webhook",
             "method": "POST",
-            "url": without_secrets(&self.url),
+            // The rest of the URL may hold a token.
+            "url": self.url.origin().ascii_serialization(),
             "webhook_id": call.idempotency_key,
             "body": Self::body(call),
         })
@@ -230,21 +233,12 @@ fn journalled(text: &str) -> Value {
     Value::String(text.chars().take(MAX_JOURNALLED).collect())
 }
 
-fn without_secrets(url: &Url) -> String {
-    let mut shown = url.clone();
-    let _ = shown.set_password(None);
-    let _ = shown.set_username("");
-    if shown.query().is_some() {
-        shown.set_query(Some("redacted"));
-    }
-    shown.to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use secrecy::SecretString;
 
     use super::*;
+    use crate::event::EntityKey;
 
     fn executor(url: &str) -> WebhookExecutor {
         let config = model::Webhook {
@@ -279,8 +273,27 @@ mod tests {
 
     #[test]
     fn what_is_kept_has_no_secrets() {
-        let url = Url::parse("https://me:pw@hooks.example.com/x?token=abc").unwrap();
-        assert_eq!(without_secrets(&url), "https://hooks.example.com/x?redacted");
+        let release = Release {
+            version: "1".to_owned(),
+            commit: None,
+            repository: None,
+            place: None,
+            deployment: EntityKey { source: "ci".to_owned(), id: "d".to_owned() },
+        };
+        let call = Call {
+            rollback_id: "r".to_owned(),
+            idempotency_key: "k".to_owned(),
+            service: "s".to_owned(),
+            environment: "e".to_owned(),
+            from: release.clone(),
+            to: release,
+            summary: String::new(),
+            evidence: Value::Null,
+        };
+        let shown = executor("https://me:pw@hooks.example.com:8443/token?token=abc").describe(&call);
+        assert_eq!(shown["url"], "https://hooks.example.com:8443");
+        let answer = Answer { status: Status::Failed, poll_url: None, detail: Some("a\nERROR \u{1b}[2J".to_owned()) };
+        assert_eq!(answer.reason(), "a ERROR [2J");
         let kept = journalled(r#"{"status":"running","poll_url":"/jobs/7?token=abc"}"#);
         assert_eq!(kept, json!({"status": "running", "poll_url": "/jobs/7"}));
         assert_eq!(journalled(&"x".repeat(5_000)).as_str().unwrap().len(), MAX_JOURNALLED);
