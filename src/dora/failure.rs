@@ -78,12 +78,13 @@ pub(super) fn link_incidents(work: &mut Work<'_>, incidents: &[&Incident], undos
 }
 
 fn links_of(work: &Work<'_>, index: &Index, incident: &Incident, undos: &[Undo]) -> Links {
-    if !incident.deployments.is_empty() {
-        let mut named: Vec<usize> =
-            incident.deployments.iter().flat_map(|named| index.named(work, incident, named)).collect();
+    let said = if incident.correction.is_some() { LinkKind::Operator } else { LinkKind::Explicit };
+    if said == LinkKind::Operator || !incident.deployments.is_empty() {
+        let named = incident.named_deployments();
+        let mut named: Vec<usize> = named.iter().flat_map(|named| index.named(work, incident, named)).collect();
         named.sort_unstable();
         named.dedup();
-        return named.into_iter().map(|row| (row, LinkKind::Explicit)).collect();
+        return named.into_iter().map(|row| (row, said)).collect();
     }
     if incident.service.as_deref() != Some(work.service) {
         return Vec::new();

@@ -219,7 +219,7 @@ mod tests {
     fn an_open_incident_counts_as_a_failure_but_not_yet_as_a_recovery() {
         let event = r#"{"type":"incident","id":"i","source":"pd","time":"2026-01-05T10:00:00Z","status":"opened","service":"checkout"}"#;
         let DeliveryEvent::Incident(event) = serde_json::from_str(event).unwrap() else { unreachable!() };
-        let state = state::fold_incident(&[event]).unwrap();
+        let state = state::fold_incident(&[event], &[]).unwrap();
         let told = counting(&Accepted::Incident { state: state.clone(), link: Link::Known });
         assert_eq!(told.counted_in, ["change_fail_rate"]);
         let told = counting(&Accepted::Incident { state, link: Link::NoneBefore });

@@ -69,6 +69,8 @@ pub enum Cause {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkKind {
+    /// A person said so: `PUT /api/v1/incidents/{id}/links`.
+    Operator,
     /// An event names it.
     Explicit,
     /// A rollback was declared, and the order of deployments shows what it undid; or a rollback
@@ -82,7 +84,7 @@ impl LinkKind {
     /// A rank for readers, not a measured probability: 1 is certain.
     pub const fn confidence(self) -> f64 {
         match self {
-            Self::Explicit => 1.0,
+            Self::Operator | Self::Explicit => 1.0,
             Self::Rollback => 0.9,
             Self::Inferred => 0.5,
         }

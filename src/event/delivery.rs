@@ -22,6 +22,7 @@ pub enum DeliveryEvent {
     Deployment(DeploymentEvent),
     Change(ChangeEvent),
     Incident(IncidentEvent),
+    Links(LinksEvent),
 }
 
 impl DeliveryEvent {
@@ -30,6 +31,7 @@ impl DeliveryEvent {
             Self::Deployment(_) => "deployment",
             Self::Change(_) => "change",
             Self::Incident(_) => "incident",
+            Self::Links(_) => "links",
         }
     }
 
@@ -38,6 +40,7 @@ impl DeliveryEvent {
             Self::Deployment(event) => event.time,
             Self::Change(event) => event.time,
             Self::Incident(event) => event.time,
+            Self::Links(event) => event.time,
         }
     }
 
@@ -46,6 +49,7 @@ impl DeliveryEvent {
             Self::Deployment(event) => &event.key,
             Self::Change(event) => &event.key,
             Self::Incident(event) => &event.key,
+            Self::Links(event) => &event.key,
         }
     }
 }
@@ -227,4 +231,20 @@ pub struct IncidentEvent {
     pub deployments: Vec<DeploymentRef>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
+}
+
+/// A person's word on which deployments an incident belongs to, at `time`; the latest counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinksEvent {
+    /// The incident's.
+    #[serde(flatten)]
+    pub key: EntityKey,
+    pub time: Timestamp,
+    /// These and no others; `None` takes the correction back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployments: Option<Vec<DeploymentRef>>,
+    /// The key that said so.
+    pub actor: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }

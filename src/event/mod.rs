@@ -10,9 +10,9 @@ pub mod telemetry;
 
 pub use delivery::{
     ChangeEvent, ChangeRef, DeliveryEvent, DeploymentEvent, DeploymentKind, DeploymentOutcome, DeploymentRef,
-    EntityKey, IncidentEvent, IncidentStatus, PullRequest, SchemaDeclaration,
+    EntityKey, IncidentEvent, IncidentStatus, LinksEvent, PullRequest, SchemaDeclaration,
 };
 pub use histogram::Histogram;
 pub use receipt::{Counting, NotCounted};
-pub use state::{Change, Deployment, Incident};
+pub use state::{Change, Correction, Deployment, Incident};
 pub use telemetry::{BUCKET_SECONDS, ErrorDelta, SeriesKey, TelemetryBatch, TelemetryDelta};

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::delivery::{
     ChangeEvent, ChangeRef, DeploymentEvent, DeploymentKind, DeploymentOutcome, DeploymentRef, EntityKey,
-    IncidentEvent, IncidentStatus, PullRequest, SchemaDeclaration,
+    IncidentEvent, IncidentStatus, LinksEvent, PullRequest, SchemaDeclaration,
 };
 use crate::time::Timestamp;
 
@@ -78,7 +78,28 @@ pub struct Incident {
     /// Cleared again when the incident reopens.
     pub resolved_at: Option<Timestamp>,
     pub deployments: Vec<DeploymentRef>,
+    /// What a person said about its deployments: it goes before everything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correction: Option<Correction>,
     pub attributes: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Correction {
+    /// These and no others.
+    pub deployments: Vec<DeploymentRef>,
+    pub at: Timestamp,
+    /// The key that said so.
+    pub actor: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Incident {
+    /// The deployments that are named, by a person or else by events.
+    pub fn named_deployments(&self) -> &[DeploymentRef] {
+        self.correction.as_ref().map_or(&self.deployments, |correction| &correction.deployments)
+    }
 }
 
 /// Later facts win field by field; a missing field never erases a known one.
@@ -210,7 +231,7 @@ pub fn fold_change(facts: &[ChangeEvent]) -> Option<Change> {
 ///
 /// The incident starts where its earliest fact says so; a resolution holds until a later fact
 /// opens the incident again.
-pub fn fold_incident(facts: &[IncidentEvent]) -> Option<Incident> {
+pub fn fold_incident(facts: &[IncidentEvent], links: &[LinksEvent]) -> Option<Incident> {
     let sorted = in_order(facts, |fact| (fact.time, rank(fact.status)));
     let first = *sorted.first()?;
     let opened = sorted.iter().any(|fact| fact.status == IncidentStatus::Opened || fact.started_at.is_some());
@@ -227,6 +248,7 @@ pub fn fold_incident(facts: &[IncidentEvent]) -> Option<Incident> {
         acknowledged_at: None,
         resolved_at: None,
         deployments: Vec::new(),
+        correction: in_order(links, |fact| fact.time).last().and_then(|last| correction(last)),
         attributes: BTreeMap::new(),
     };
     let mut declared_start = None;
@@ -248,6 +270,11 @@ pub fn fold_incident(facts: &[IncidentEvent]) -> Option<Incident> {
     state.deployments.sort();
     state.started_at = declared_start.unwrap_or(state.started_at);
     Some(state)
+}
+
+fn correction(said: &LinksEvent) -> Option<Correction> {
+    let deployments = said.deployments.clone()?;
+    Some(Correction { deployments, at: said.time, actor: said.actor.clone(), reason: said.reason.clone() })
 }
 
 /// Of statuses at one instant (sources that count in seconds), the natural order.

@@ -15,6 +15,7 @@ pub mod hints;
 pub mod incidents;
 mod index;
 pub mod keys;
+mod links;
 mod listing;
 pub mod loopback;
 pub mod metrics;

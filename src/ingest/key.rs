@@ -64,6 +64,7 @@ const fn set_time(event: &mut DeliveryEvent, time: Timestamp) {
         DeliveryEvent::Deployment(event) => event.time = time,
         DeliveryEvent::Change(event) => event.time = time,
         DeliveryEvent::Incident(event) => event.time = time,
+        DeliveryEvent::Links(event) => event.time = time,
     }
 }
 

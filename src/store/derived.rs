@@ -12,7 +12,7 @@ use super::{Conn, Store, StoreError, history, newfacts};
 use crate::config::Config;
 use crate::dora::row::IncidentRow;
 use crate::dora::{self, Derived, History, Rules};
-use crate::event::{DeliveryEvent, EntityKey, Incident};
+use crate::event::{DeliveryEvent, EntityKey, Incident, IncidentEvent, LinksEvent};
 
 /// Shared by the HTTP handlers and the gauges; one per process.
 #[derive(Default)]
@@ -117,7 +117,9 @@ impl State {
                 DeliveryEvent::Change(event) => self.services.retain(|_, entry| {
                     !entry.repositories.contains(&event.repository) && !entry.commits.contains(&event.sha)
                 }),
-                DeliveryEvent::Incident(event) => self.incident_changed(conn, &event.key).await?,
+                DeliveryEvent::Incident(IncidentEvent { key, .. }) | DeliveryEvent::Links(LinksEvent { key, .. }) => {
+                    self.incident_changed(conn, key).await?;
+                }
             }
         }
         Ok(())
@@ -131,8 +133,9 @@ impl State {
             None => known.incidents.remove(key),
         };
         for incident in [old, new].into_iter().flatten() {
+            let named = incident.named_deployments().to_vec();
             match incident.service {
-                Some(service) if incident.deployments.is_empty() => drop(self.services.remove(&service)),
+                Some(service) if named.is_empty() => drop(self.services.remove(&service)),
                 // It may name deployments of any service.
                 _ => self.services.clear(),
             }
@@ -204,7 +207,7 @@ async fn load_service(conn: &mut Conn, rules: &Rules, known: &Known, service: &s
     repositories.extend(by_commit.into_iter().map(|change| change.repository));
     let changes = history::changes_of(conn, &as_strs(&repositories), &[]).await?;
     let incidents = known.incidents.values().filter(|incident| {
-        incident.service.as_deref().is_none_or(|named| named == service) || !incident.deployments.is_empty()
+        incident.service.as_deref().is_none_or(|named| named == service) || !incident.named_deployments().is_empty()
     });
     let history =
         History { service: service.to_owned(), deployments, changes, incidents: incidents.cloned().collect() };

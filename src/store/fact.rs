@@ -9,7 +9,7 @@ use super::conn::{MAX_BINDS, batch, on_conn};
 use super::lock::Lock;
 use super::schema::fact;
 use super::{Conn, StoreError, storable};
-use crate::event::DeliveryEvent;
+use crate::event::{DeliveryEvent, EntityKey};
 use crate::time::Timestamp;
 
 /// What a fact is about. Changes are the same change whichever source tells of them, so they go
@@ -22,13 +22,20 @@ pub struct Entity {
 }
 
 impl Entity {
+    pub fn incident(key: &EntityKey) -> Self {
+        Self { kind: "incident", source: storable(&key.source), id: storable(&key.id) }
+    }
+
     pub fn of(event: &DeliveryEvent) -> Self {
         let (source, id) = match event {
             DeliveryEvent::Deployment(event) => (&event.key.source, &event.key.id),
             DeliveryEvent::Incident(event) => (&event.key.source, &event.key.id),
             DeliveryEvent::Change(event) => (&event.repository, &event.sha),
+            DeliveryEvent::Links(event) => (&event.key.source, &event.key.id),
         };
-        Self { kind: event.kind(), source: storable(source), id: storable(id) }
+        // What is said about an incident's links is part of the incident.
+        let kind = if let DeliveryEvent::Links(_) = event { "incident" } else { event.kind() };
+        Self { kind, source: storable(source), id: storable(id) }
     }
 }
 

@@ -66,6 +66,19 @@ pub async fn incident_by_key(conn: &mut Conn, key: &EntityKey) -> Result<Option<
     state.map(|state| decode("incident", &state)).transpose()
 }
 
+/// The incidents of this id: one, unless several sources use it.
+pub async fn incidents_by_id(conn: &mut Conn, id: &str, source: Option<&str>) -> Result<Vec<Incident>, StoreError> {
+    let id = storable(id);
+    let states = on_conn!(conn, |c| {
+        let mut query = incident::table.filter(incident::id.eq(&id)).select(incident::state).into_boxed();
+        if let Some(source) = source {
+            query = query.filter(incident::source.eq(source));
+        }
+        query.order(incident::source).limit(10).load::<String>(c).await
+    })?;
+    decode_all("incident", &states)
+}
+
 pub async fn change_by_name(conn: &mut Conn, repository: &str, sha: &str) -> Result<Option<Change>, StoreError> {
     let key = (storable(repository), storable(sha));
     let query = || change::table.find((&key.0, &key.1)).select(change::state);

@@ -10,7 +10,7 @@ use super::conn::{MAX_BINDS, batch};
 use super::fact::{self, Entity};
 use super::schema::{change, deployment, incident};
 use super::{Conn, StoreError, storable};
-use crate::event::{ChangeEvent, DeliveryEvent, DeploymentEvent, IncidentEvent, state};
+use crate::event::{ChangeEvent, DeliveryEvent, DeploymentEvent, IncidentEvent, LinksEvent, state};
 use crate::time::Timestamp;
 
 #[derive(Debug, Clone, Insertable)]
@@ -72,7 +72,7 @@ pub async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<(), 
             deployments.extend(deployment_row(&entity, &facts)?);
         }
         changes.extend(change_row(&entity, &facts_of.changes)?);
-        incidents.extend(incident_row(&entity, &facts_of.incidents)?);
+        incidents.extend(incident_row(&entity, &facts_of.incidents, &facts_of.links)?);
     }
     upsert_deployments(conn, &deployments).await?;
     upsert_changes(conn, &changes).await?;
@@ -80,13 +80,14 @@ pub async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<(), 
     Ok(())
 }
 
-/// The facts of one entity; only one of the three is ever filled.
+/// The facts of one entity, which are of its kind.
 #[derive(Default)]
 struct Facts {
     /// By service and place.
     deployments: BTreeMap<(String, String), Vec<DeploymentEvent>>,
     changes: Vec<ChangeEvent>,
     incidents: Vec<IncidentEvent>,
+    links: Vec<LinksEvent>,
 }
 
 impl Facts {
@@ -98,6 +99,7 @@ impl Facts {
             }
             DeliveryEvent::Change(event) => self.changes.push(event),
             DeliveryEvent::Incident(event) => self.incidents.push(event),
+            DeliveryEvent::Links(event) => self.links.push(event),
         }
     }
 }
@@ -139,8 +141,12 @@ fn change_row(entity: &Entity, facts: &[ChangeEvent]) -> Result<Option<ChangeRow
     }))
 }
 
-fn incident_row(entity: &Entity, facts: &[IncidentEvent]) -> Result<Option<IncidentRow>, StoreError> {
-    let Some(folded) = state::fold_incident(facts) else { return Ok(None) };
+fn incident_row(
+    entity: &Entity,
+    facts: &[IncidentEvent],
+    links: &[LinksEvent],
+) -> Result<Option<IncidentRow>, StoreError> {
+    let Some(folded) = state::fold_incident(facts, links) else { return Ok(None) };
     Ok(Some(IncidentRow {
         source: entity.source.clone(),
         id: entity.id.clone(),

@@ -3,7 +3,7 @@
 use super::{Conn, StoreError, history};
 use crate::dora::Rules;
 use crate::dora::receipt::{Accepted, Link};
-use crate::event::{DeliveryEvent, Deployment, Incident};
+use crate::event::{DeliveryEvent, Deployment, Incident, IncidentEvent, LinksEvent};
 
 /// `None` while the state of what the event told of is not stored.
 ///
@@ -18,7 +18,7 @@ pub async fn accepted(conn: &mut Conn, rules: &Rules, event: &DeliveryEvent) -> 
         DeliveryEvent::Change(event) => {
             history::change_by_name(conn, &event.repository, &event.sha).await?.map(Accepted::Change)
         }
-        DeliveryEvent::Incident(event) => match history::incident_by_key(conn, &event.key).await? {
+        DeliveryEvent::Incident(IncidentEvent { key, .. }) | DeliveryEvent::Links(LinksEvent { key, .. }) => match history::incident_by_key(conn, key).await? {
             Some(state) => {
                 let link = link(conn, rules, &state).await?;
                 Some(Accepted::Incident { state, link })
@@ -37,8 +37,8 @@ async fn deployment(conn: &mut Conn, rules: &Rules, state: Deployment) -> Result
 }
 
 async fn link(conn: &mut Conn, rules: &Rules, incident: &Incident) -> Result<Link, StoreError> {
-    if !incident.deployments.is_empty() {
-        for named in &incident.deployments {
+    if incident.correction.is_some() || !incident.deployments.is_empty() {
+        for named in incident.named_deployments() {
             if history::knows_deployment(conn, incident.service.as_deref(), named).await? {
                 return Ok(Link::Known);
             }

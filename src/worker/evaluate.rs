@@ -104,7 +104,7 @@ impl Evaluator {
             DeliveryEvent::Deployment(event) => {
                 ("deployment", Some((event.service.clone(), event.environment.clone())))
             }
-            DeliveryEvent::Incident(_) => ("incident", None),
+            DeliveryEvent::Incident(_) | DeliveryEvent::Links(_) => ("incident", None),
             DeliveryEvent::Change(_) => return,
         };
         match place {

@@ -118,7 +118,7 @@ pub fn fold(events: &[DeliveryEvent]) -> History {
         service: "checkout".to_owned(),
         deployments: deployments.values().filter_map(|facts| state::fold_deployment(facts)).collect(),
         changes: changes.values().filter_map(|facts| state::fold_change(facts)).collect(),
-        incidents: incidents.values().filter_map(|facts| state::fold_incident(facts)).collect(),
+        incidents: incidents.values().filter_map(|facts| state::fold_incident(facts, &[])).collect(),
     }
 }
 
