@@ -5,6 +5,7 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::http::{StatusCode, header};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -89,19 +90,36 @@ pub struct Door {
 impl Door {
     /// # Errors
     /// 401 problem for whoever is nobody.
-    pub async fn admit(&self, request: &HttpRequest) -> Result<Caller, Problem> {
-        if let Some(authorization) = request.headers().get(header::AUTHORIZATION) {
-            let token = authorization.to_str().ok().and_then(bearer).ok_or_else(unauthorized)?;
+    pub async fn admit(&self, claim: &Claim) -> Result<Caller, Problem> {
+        if let Claim::Key(token) = claim {
             let refused = || {
                 let detail = "this key is unknown or revoked; `devpulse keys list` shows all keys";
                 Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
             };
-            return self.keys.check(token).await.ok_or_else(refused);
+            return self.keys.check(token.expose_secret()).await.ok_or_else(refused);
         }
-        if self.on_loopback && loopback::is_local(request) && !self.keys.any().await {
+        if self.on_loopback && matches!(claim, Claim::Local) && !self.keys.any().await {
             return Ok(Caller { name: "loopback".to_owned(), scopes: Scope::ALL.to_vec() });
         }
         Err(unauthorized())
+    }
+}
+
+/// What a request says of its sender; it may be asked about again after the request is gone.
+pub enum Claim {
+    Key(SecretString),
+    /// No key, from this machine.
+    Local,
+    Nothing,
+}
+
+impl Claim {
+    pub fn of(request: &HttpRequest) -> Self {
+        match request.headers().get(header::AUTHORIZATION) {
+            Some(sent) => sent.to_str().ok().and_then(bearer).map_or(Self::Nothing, |token| Self::Key(token.into())),
+            None if loopback::is_local(request) => Self::Local,
+            None => Self::Nothing,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, ResponseError, web};
 use arc_swap::ArcSwap;
 
-use super::auth::Door;
+use super::auth::{Claim, Door};
 use super::{Problem, routes};
 use crate::app::App;
 
@@ -94,7 +94,7 @@ async fn admit(mut request: ServiceRequest) -> Result<ServiceRequest, Refused> {
     };
     let public = routes::is_public(request.path(), &serving.app.config.load());
     if !public {
-        match serving.door.admit(request.request()).await {
+        match serving.door.admit(&Claim::of(request.request())).await {
             Ok(caller) => drop(request.extensions_mut().insert(caller)),
             Err(problem) => return Err((request, problem)),
         }

@@ -18,7 +18,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use utoipa::IntoParams;
 
-use super::auth::Scope;
+use super::auth::{Claim, Scope};
 use super::gate::{Gate, Stage};
 use super::params::{Params, not_one_of};
 use super::{Caller, Problem};
@@ -71,7 +71,7 @@ pub async fn listen(
     caller.require(Scope::Read)?;
     let kinds = kinds(filter.0.kind.as_deref())?;
     let place = Arc::clone(&listeners.0).try_acquire_owned().map_err(|_| too_many())?;
-    let listener = Listener { gate, request, _place: place };
+    let listener = Listener { gate, claim: Claim::of(&request), _place: place };
     let events = BroadcastStream::new(app.stream.subscribe()).filter_map(move |event| {
         let text = match event {
             Ok(event) => kinds.contains(&event.kind).then(|| event_text(&event)),
@@ -96,9 +96,10 @@ fn too_many() -> Problem {
     problem
 }
 
+/// Holds nothing of the request: that would keep the leader's parts, and the stream, for ever.
 struct Listener {
     gate: web::Data<Gate>,
-    request: HttpRequest,
+    claim: Claim,
     _place: OwnedSemaphorePermit,
 }
 
@@ -106,7 +107,7 @@ impl Listener {
     /// Whether whoever listens would be let in now.
     async fn may(&self) -> bool {
         let Stage::Open(serving) = &*self.gate.stage() else { return false };
-        serving.door.admit(&self.request).await.is_ok_and(|caller| caller.require(Scope::Read).is_ok())
+        serving.door.admit(&self.claim).await.is_ok_and(|caller| caller.require(Scope::Read).is_ok())
     }
 }
 

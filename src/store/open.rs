@@ -69,7 +69,9 @@ async fn open_sqlite(path: &Path, connections: usize) -> Result<Store, StoreErro
 
 /// Makes the file before SQLite does, for its owner only; SQLite gives `-wal` and `-shm` the same mode.
 fn keep_private(path: &Path) -> std::io::Result<()> {
-    if path == Path::new(":memory:") {
+    // Names that SQLite does not take for a file's.
+    let name = path.to_string_lossy();
+    if name == ":memory:" || name.starts_with("file:") {
         return Ok(());
     }
     match std::fs::File::options().write(true).create_new(true).mode(OWNER_ONLY).open(path) {

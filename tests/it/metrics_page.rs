@@ -112,7 +112,7 @@ async fn unknown_paths_and_methods_are_problems() {
         let response = devpulse.request(method, path).header("x-request-id", "mine").send().await.unwrap();
         assert_eq!(response.headers()["x-request-id"], "mine", "{method} {path}");
         let allow = response.headers().get("allow").map(|allow| allow.to_str().unwrap().to_owned());
-        assert_eq!(allow.as_deref(), (status == 405).then_some("GET"), "{method} {path}");
+        assert_eq!(allow.as_deref(), (status == 405).then_some("GET, HEAD"), "{method} {path}");
         let answer = crate::support::http::Answer::of(response).await;
         assert_eq!((answer.status, &answer.json["status"]), (status, &Value::from(status)), "{method} {path}");
         assert!(answer.content_type.starts_with("application/problem+json"), "{method} {path}");
