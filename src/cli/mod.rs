@@ -3,10 +3,13 @@
 mod alert;
 mod check;
 pub mod demo;
+mod explain;
 mod failure;
+mod incident;
 mod keys;
 mod leader;
 mod output;
+mod remote;
 mod rollback;
 mod rollback_text;
 mod serve;
@@ -58,6 +61,11 @@ enum Command {
     /// Rollbacks of a running DevPulse: list, show, approve, cancel
     #[command(subcommand)]
     Rollback(rollback::Command),
+    /// Incidents of a running DevPulse: which deployments they belong to, and a correction of it
+    #[command(subcommand)]
+    Incident(incident::Command),
+    /// Every row behind a delivery metric, and every row left out, with the reason
+    Explain(explain::Options),
     /// Alerts: send a test message to a receiver
     #[command(subcommand)]
     Alert(alert::Command),
@@ -113,6 +121,8 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Keys(command) => keys::run(command, cli.output).await,
         Command::Rollback(command) => rollback::run(command, cli.output).await,
+        Command::Incident(command) => incident::run(command, cli.output).await,
+        Command::Explain(options) => explain::run(options, cli.output).await,
         Command::Alert(command) => alert::run(command, cli.output).await,
         Command::Demo(options) => Ok(demo::run(options, cli.output).await?),
     }

@@ -192,7 +192,7 @@ fn plain(subject: Subject<'_>) -> Row {
 }
 
 impl DeploymentName {
-    fn of(row: &DeploymentRow) -> Self {
+    pub fn of(row: &DeploymentRow) -> Self {
         Self {
             key: row.key.clone(),
             service: row.service.clone(),

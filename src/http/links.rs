@@ -205,9 +205,8 @@ async fn say(
     let event = DeliveryEvent::Links(LinksEvent { key, time: now, deployments, actor, reason });
     let unwritable = |_| Problem::bad_request("unreadable_body", "the correction cannot be kept");
     let raw = serde_json::to_string(&event).map_err(unwritable)?;
-    let fact = key::fact(event, Some(now), now, &raw).map_err(|fault| {
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_links", fault.detail().to_owned())
-    })?;
+    let fact = key::fact(event, Some(now), now, &raw)
+        .map_err(|fault| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_links", fault.detail().to_owned()))?;
     let submission = Submission {
         received_at: now,
         request: None,
@@ -221,9 +220,7 @@ async fn say(
 
 async fn links(app: &App, cache: &DoraCache, incident: &Incident) -> Result<Links, Problem> {
     let wanted = match &incident.service {
-        Some(service) if incident.named_deployments().is_empty() => {
-            Wanted::These(BTreeSet::from([service.clone()]))
-        }
+        Some(service) if incident.named_deployments().is_empty() => Wanted::These(BTreeSet::from([service.clone()])),
         _ => Wanted::All,
     };
     let reading = cache.read(&app.store, &app.config.load_full(), &wanted).await?;

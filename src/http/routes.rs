@@ -3,8 +3,8 @@
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
-    alerts, changes, deployments, dora, events, health, incidents, index, links, metrics, openapi, quarantine, rollbacks,
-    services, slos, stream, webhooks,
+    alerts, changes, deployments, dora, events, health, incidents, index, links, metrics, openapi, quarantine,
+    rollbacks, services, slos, stream, webhooks,
 };
 use crate::config::Config;
 

@@ -18,13 +18,15 @@ pub async fn accepted(conn: &mut Conn, rules: &Rules, event: &DeliveryEvent) -> 
         DeliveryEvent::Change(event) => {
             history::change_by_name(conn, &event.repository, &event.sha).await?.map(Accepted::Change)
         }
-        DeliveryEvent::Incident(IncidentEvent { key, .. }) | DeliveryEvent::Links(LinksEvent { key, .. }) => match history::incident_by_key(conn, key).await? {
-            Some(state) => {
-                let link = link(conn, rules, &state).await?;
-                Some(Accepted::Incident { state, link })
+        DeliveryEvent::Incident(IncidentEvent { key, .. }) | DeliveryEvent::Links(LinksEvent { key, .. }) => {
+            match history::incident_by_key(conn, key).await? {
+                Some(state) => {
+                    let link = link(conn, rules, &state).await?;
+                    Some(Accepted::Incident { state, link })
+                }
+                None => None,
             }
-            None => None,
-        },
+        }
     })
 }
 

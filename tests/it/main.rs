@@ -29,6 +29,7 @@ mod end_to_end;
 mod github;
 mod ingest;
 mod keys;
+mod links;
 mod metrics_page;
 mod notify;
 mod openapi;

@@ -1,0 +1,103 @@
+//! A running DevPulse, through its API.
+
+use std::time::Duration;
+
+use clap::Args;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use url::Url;
+
+use super::Failure;
+use crate::outbound;
+
+/// How long the server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Which DevPulse to talk to.
+#[derive(Debug, Args)]
+pub struct Server {
+    /// Where DevPulse listens
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    server: Url,
+    /// The API key; better given as a variable than on the command line
+    #[arg(long, env = "DEVPULSE_KEY", hide_env_values = true)]
+    key: Option<String>,
+}
+
+/// Query parameters; what is `None` is not asked for.
+pub type Query<'a> = &'a [(&'a str, Option<&'a str>)];
+
+impl Server {
+    /// Gets `/api/v1/…path?…query`.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or refuses.
+    pub async fn get(&self, path: &[&str], query: Query<'_>) -> Result<Value, Failure> {
+        self.call(Method::GET, path, query, None).await
+    }
+
+    /// Calls `/api/v1/…path?…query`.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or refuses.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: Query<'_>,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
+        let unreachable = |source| Failure::Server { server: self.server.to_string(), source };
+        let mut request = outbound::client(PATIENCE).map_err(unreachable)?.request(method, self.url(path, query)?);
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(unreachable)?;
+        let Ok(body) = serde_json::from_slice::<Value>(&body) else {
+            let what = "no JSON: is this a DevPulse, and the address right?";
+            return Err(Failure::Refused(format!("{} answered {status} with {what}", self.server)));
+        };
+        if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
+    }
+
+    fn url(&self, path: &[&str], query: Query<'_>) -> Result<Url, Failure> {
+        let mut url = self.server.clone();
+        let no_base = || {
+            Failure::Refused(format!(
+                "--server {} is not a URL of a server, such as http://127.0.0.1:8080",
+                self.server
+            ))
+        };
+        url.path_segments_mut().map_err(|()| no_base())?.pop_if_empty().extend(["api", "v1"].iter().chain(path));
+        let given: Vec<_> = query.iter().filter_map(|(name, value)| Some((name, (*value)?))).collect();
+        if !given.is_empty() {
+            url.query_pairs_mut().extend_pairs(given);
+        }
+        Ok(url)
+    }
+
+    fn refused(&self, status: StatusCode, body: &Value) -> Failure {
+        let detail = body.get("detail").and_then(Value::as_str).unwrap_or("no reason given");
+        let told = match (status, &self.key) {
+            (StatusCode::UNAUTHORIZED, None) => "this server wants a key: give --key, or set DEVPULSE_KEY".to_owned(),
+            (StatusCode::UNAUTHORIZED, Some(_)) => format!("{detail} (given by --key or DEVPULSE_KEY)"),
+            (StatusCode::FORBIDDEN, _) => format!("{detail}, and give it by --key or DEVPULSE_KEY"),
+            _ => detail.to_owned(),
+        };
+        Failure::Refused(format!("{status}: {told}"))
+    }
+}
+
+/// A field as a person reads it; `-` where there is none.
+pub fn cell(item: &Value, pointer: &str) -> String {
+    match item.pointer(pointer) {
+        Some(Value::String(text)) => text.clone(),
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(other) => other.to_string(),
+    }
+}
