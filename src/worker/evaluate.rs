@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::alert_book::AlertBook;
 use super::crew::Stop;
 use super::saga::{self, SagaError};
 use super::situation::Watched;
 use crate::alert::burn::{self, LastDeployment};
-use crate::alert::{Alert, Change, Observation, Transition, step};
+use crate::alert::{Alert, Observation};
 use crate::app::{App, StreamEvent};
 use crate::config::model::Policy;
 use crate::event::DeliveryEvent;
@@ -22,7 +23,7 @@ use crate::ingest::committer::CommitNotice;
 use crate::rollback::policy;
 use crate::slo::SloStatus;
 use crate::store::alert::Routing;
-use crate::store::{self, StoreError};
+use crate::store::StoreError;
 use crate::time::Timestamp;
 
 /// Windows slide and pairs calm down without any event.
@@ -35,8 +36,7 @@ type Place = (String, String);
 pub struct Evaluator {
     app: Arc<App>,
     saga: Arc<saga::Deps>,
-    /// Active burn alerts by fingerprint.
-    alerts: HashMap<String, Alert>,
+    alerts: AlertBook,
     /// What was last read of the places with a rollback policy.
     watched: HashMap<Place, Watched>,
 }
@@ -50,8 +50,7 @@ impl Evaluator {
         let now = app.clock.now();
         let live = super::windows::load(&app.store, &app.config.load(), now).await?;
         *app.live.write() = live;
-        let mut alerts = store::alert::active(&mut app.store.read().await?).await?;
-        alerts.retain(|fingerprint, _| fingerprint.starts_with(burn::PREFIX));
+        let alerts = AlertBook::load(app.store.clone(), saga.fencing).await?;
         Ok(Self { app, saga, alerts, watched: HashMap::new() })
     }
 
@@ -155,7 +154,7 @@ impl Evaluator {
         let known: BTreeSet<String> =
             self.app.live.read().all().iter().map(|tracked| burn::fingerprint(&tracked.slo.name)).collect();
         let gone: Vec<Alert> =
-            self.alerts.values().filter(|alert| !known.contains(&alert.fingerprint)).cloned().collect();
+            self.alerts.active().filter(|alert| !known.contains(&alert.fingerprint)).cloned().collect();
         for alert in gone {
             self.observe(burn::withdrawn(&alert), now).await;
         }
@@ -187,33 +186,20 @@ impl Evaluator {
         Some(LastDeployment { version, finished_at: deployment.finished_at? })
     }
 
-    /// Keeps what an observation changes, with what must be told, in one transaction.
     async fn observe(&mut self, observation: Observation, now: Timestamp) {
-        let known = self.alerts.get(&observation.fingerprint);
-        let transition = step(known, &observation, now);
-        let Transition::Changed(change, alert) = &transition else { return };
-        if let Err(error) = self.keep(&transition, now).await {
-            tracing::error!(%error, fingerprint = alert.fingerprint, "an alert's transition was not kept; it is tried again");
-            return;
+        let config = self.app.config.load_full();
+        match self.alerts.observe(&observation, Routing::of(&config), now).await {
+            Ok(None) => {}
+            Ok(Some((change, alert))) => {
+                tracing::info!(?change, fingerprint = alert.fingerprint, "alert");
+                self.stream("alert", &alert);
+                self.app.wake.dispatch.notify_one();
+            }
+            Err(error) => {
+                let fingerprint = observation.fingerprint;
+                tracing::error!(%error, fingerprint, "an alert's transition was not kept; it is tried again");
+            }
         }
-        tracing::info!(?change, fingerprint = alert.fingerprint, "alert");
-        self.stream("alert", alert);
-        if matches!(change, Change::Cancelled | Change::Resolved) {
-            self.alerts.remove(&alert.fingerprint);
-        } else {
-            self.alerts.insert(alert.fingerprint.clone(), (**alert).clone());
-        }
-        self.app.wake.dispatch.notify_one();
-    }
-
-    async fn keep(&self, transition: &Transition, now: Timestamp) -> Result<(), SagaError> {
-        let config = self.app.config.load();
-        let mut tx = self.app.store.begin().await?;
-        if !store::lease::is_current(&mut tx, self.saga.fencing).await? {
-            return Err(SagaError::Stale);
-        }
-        store::alert::apply(&mut tx, transition, Routing::of(&config), now).await?;
-        Ok(tx.commit().await?)
     }
 
     /// Decides whether the place's newest deployment must go, and keeps the intent before anything

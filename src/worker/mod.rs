@@ -1,5 +1,6 @@
 //! What runs in the background: idempotent tasks woken by a signal and by a timer.
 
+pub mod alert_book;
 pub mod alert_metrics;
 pub mod crew;
 pub mod dispatch;

@@ -25,6 +25,7 @@ mod demo;
 mod documents;
 mod dora;
 mod end_to_end;
+mod evaluator;
 mod github;
 mod ingest;
 mod keys;

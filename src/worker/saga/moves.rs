@@ -25,7 +25,7 @@ const DEVPULSE: &str = "devpulse";
 pub async fn intend(conn: &mut Conn, deps: &Deps, decision: &Decision) -> Result<Option<Rollback>, SagaError> {
     let Some(state) = decision.first_state() else { return Ok(None) };
     let Some(from) = &decision.from else { return Ok(None) };
-    if !lease::is_current(conn, deps.fencing).await? {
+    if !lease::holds(conn, deps.fencing).await? {
         return Err(SagaError::Stale);
     }
     let now = decision.decided_at;
