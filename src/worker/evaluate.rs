@@ -31,6 +31,9 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Deployments, incidents and rollbacks are read again at least this often.
 const REFRESH: Duration = Duration::from_secs(10);
 
+/// Notices taken in before they are judged: who sends without end must not keep others waiting.
+const AT_ONCE: usize = 256;
+
 type Place = (String, String);
 
 pub struct Evaluator {
@@ -63,10 +66,7 @@ impl Evaluator {
             tokio::select! {
                 biased;
                 () = stop.requested() => return,
-                notice = notices.recv() => match notice {
-                    Some(notice) => self.take(notice, &mut notices).await,
-                    None => return,
-                },
+                // Before the notices, which under steady traffic never end.
                 _ = timer.tick() => {
                     let current = self.app.config.load_full();
                     if !Arc::ptr_eq(&config, &current) {
@@ -75,22 +75,27 @@ impl Evaluator {
                     }
                     self.all().await;
                 }
+                notice = notices.recv() => match notice {
+                    Some(notice) => self.take(notice, &mut notices).await,
+                    None => return,
+                },
             }
         }
     }
 
-    /// Takes in a notice, and whatever else waits behind it, before judging once.
+    /// Takes in a notice, and what else waits behind it, before judging once.
     async fn take(&mut self, first: CommitNotice, notices: &mut mpsc::Receiver<CommitNotice>) {
         let mut received_at = first.received_at;
         let mut places = BTreeSet::new();
-        let mut next = Some(first);
+        let (mut next, mut taken) = (Some(first), 0);
         while let Some(notice) = next {
             places.extend(self.app.live.write().add(&notice.telemetry));
             for fact in &notice.facts {
                 self.note(fact, &mut places);
             }
             received_at = received_at.into_iter().chain(notice.received_at).min();
-            next = notices.try_recv().ok();
+            taken += 1;
+            next = if taken < AT_ONCE { notices.try_recv().ok() } else { None };
         }
         for place in places {
             self.judge(&place, received_at).await;
