@@ -158,6 +158,13 @@ impl Clock {
         }
     }
 
+    /// Puts a manual clock to another time; the system's clock stays as it is.
+    pub fn set(&self, to: Timestamp) {
+        if let Some(micros) = &self.0 {
+            micros.store(to.micros(), Ordering::SeqCst);
+        }
+    }
+
     /// Moves a manual clock; the system's clock stays as it is.
     pub fn advance(&self, by: Duration) {
         if let Some(micros) = &self.0 {

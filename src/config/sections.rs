@@ -8,6 +8,9 @@ use super::scalar::{boolean, duration, http_url, one_of, secret_url, text, whole
 use crate::slo::ring::LEVELS;
 use crate::time::short;
 
+/// What lies further ahead would push the present out of the finest windows.
+const MOST_FUTURE: Duration = Duration::from_hours(1);
+
 /// Editions of the DORA benchmarks that DevPulse has.
 const EDITIONS: &[(&str, &str)] = &[("2024", "2024")];
 const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
@@ -46,7 +49,10 @@ pub(super) fn ingest(at: &Section<'_>) -> Option<Ingest> {
     let max_body_bytes = at.required("max_body_bytes", whole(1024));
     let max_decoded_bytes = at.required("max_decoded_bytes", whole(1024));
     let max_items = at.required("max_items", whole(1));
-    let max_future = at.required("max_future", duration);
+    let max_future = at.required("max_future", |scalar: &_| {
+        let most = format!("must be at most {}: later events would push the present out of the windows", short(MOST_FUTURE));
+        duration(scalar).and_then(|future| if future > MOST_FUTURE { Err(most) } else { Ok(future) })
+    });
     let deduplication_window = at.required("deduplication_window", duration);
     let max_waiting = at.required("max_waiting", whole(1));
     let materialise_every = at.required("materialise_every", duration);

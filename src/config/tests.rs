@@ -165,6 +165,12 @@ teams: [{name: t, time_zone: Europe/Berln, week_starts_on: 1}, {name: t}]
 }
 
 #[test]
+fn windows_must_hold_what_is_asked_of_them() {
+    let shown = errors("ingest: {max_future: 2h}");
+    assert!(shown.contains("ingest.max_future: must be at most 1h"), "{shown}");
+}
+
+#[test]
 fn what_refers_to_nothing_is_refused() {
     insta::assert_snapshot!(errors(
         r#"

@@ -74,6 +74,11 @@ impl Cells {
         i64::try_from(self.cells.len()).unwrap_or(i64::MAX)
     }
 
+    fn last_with_data(&self, level: Level) -> Option<i64> {
+        let behind = self.cells.iter().rev().position(|cell| cell.total > 0)?;
+        Some(self.start + (self.len() - 1 - i64::try_from(behind).ok()?) * level.width)
+    }
+
     /// Cells whose start lies in `from..to` (seconds).
     fn between(&self, level: Level, from: i64, to: i64) -> impl DoubleEndedIterator<Item = Counts> {
         let index = |at: i64| {
@@ -148,12 +153,10 @@ impl Ring {
         Some(finer.filter(|start| *start < coarse + 3_600).max().unwrap_or(coarse))
     }
 
-    /// When the newest cell with events started, in seconds.
+    /// When the newest cell with events started, in seconds, as exactly as it is still known: what
+    /// was read back long after has left the finer levels.
     pub fn last_event(&self) -> Option<i64> {
-        let [fine, ..] = &self.0;
-        let [level, ..] = LEVELS;
-        let behind = fine.cells.iter().rev().position(|cell| cell.total > 0)?;
-        Some(fine.start + (fine.len() - 1 - i64::try_from(behind).ok()?) * level.width)
+        self.0.iter().zip(LEVELS).filter_map(|(cells, level)| cells.last_with_data(level)).max()
     }
 }
 

@@ -1,13 +1,189 @@
 //! The evaluator: alerts across lost commits, windows across reloads, what it streams.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use devpulse::alert::{Change, Condition};
+use devpulse::app::{App, Wake};
 use devpulse::config::model::Severity::Page;
+use devpulse::event::{SeriesKey, TelemetryBatch, TelemetryDelta};
+use devpulse::ingest::committer::{CommitNotice, Committer, Settings, Submission};
+use devpulse::rollback::executor::Executors;
+use devpulse::slo::Live;
 use devpulse::store::alert::{self, Routing};
 use devpulse::store::{lease, outbox};
+use devpulse::time::Clock;
 use devpulse::worker::alert_book::AlertBook;
+use devpulse::worker::crew::Crew;
+use devpulse::worker::evaluate::Evaluator;
+use devpulse::worker::tell;
+use tokio::sync::{broadcast, mpsc};
 
-use crate::support::alerting::{CLEAR, at, fires, look, unreachable};
+use crate::support::alerting::{CLEAR, at, config, fires, look, observe, unreachable};
 use crate::support::cutting_proxy::{Cut, proxied};
+use crate::support::db::{TestDb, on_both};
+use crate::support::wait::until;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A process that takes in and evaluates, at a time that is moved by hand.
+struct Scene {
+    app: Arc<App>,
+    clock: Clock,
+    notices: mpsc::Sender<CommitNotice>,
+    _lease: lease::Lease,
+    _crew: Crew,
+}
+
+impl Scene {
+    async fn start(db: &TestDb, yaml: &str) -> Self {
+        let (clock, config) = (Clock::manual(at(0)), config(yaml));
+        let lease = lease::take(&db.store, &db.url, "test", at(0)).await.unwrap().unwrap();
+        // Only a pause turns the journal into buckets.
+        let materialise_every = Duration::from_hours(1);
+        let settings = Settings { replica: "test".to_owned(), max_waiting: 1000, materialise_every };
+        let (notices, commits) = mpsc::channel(4);
+        let (committer, _) =
+            Committer::start(db.store.clone(), clock.clone(), settings, notices.clone()).await.unwrap();
+        let app = Arc::new(App {
+            live: parking_lot::RwLock::new(Live::new(&config)),
+            config: arc_swap::ArcSwap::from_pointee(config),
+            store: db.store.clone(),
+            clock: clock.clone(),
+            committer,
+            wake: Wake::default(),
+            dora: Arc::default(),
+            stream: broadcast::Sender::new(64),
+        });
+        let saga = Arc::new(tell::saga_deps(&app, Executors::default(), lease.fencing));
+        let evaluator = Evaluator::load(Arc::clone(&app), saga).await.unwrap();
+        let mut crew = Crew::default();
+        crew.add("evaluator", |stop| evaluator.run(commits, stop));
+        Self { app, clock, notices, _lease: lease, _crew: crew }
+    }
+
+    /// So many requests `ago` seconds ago, the bad ones among them.
+    async fn requests(&self, service: &str, ago: i64, requests: u64, errors: u64) {
+        let start = self.clock.now().seconds() - ago;
+        let telemetry = batch(service, start - start.rem_euclid(10), requests, errors);
+        let submission = Submission { received_at: self.clock.now(), telemetry, ..Submission::default() };
+        self.app.committer.submit(submission).await.unwrap();
+    }
+
+    /// Requests in the last hour, as the windows have them; 0 without an objective.
+    fn counted(&self, service: &str) -> u64 {
+        let live = self.app.live.read();
+        let mut tracked = live.of(service, "production");
+        tracked.next().map_or(0, |t| t.ring.sum(Duration::from_hours(1), self.clock.now()).total)
+    }
+
+    fn reload(&self, yaml: &str) {
+        self.app.config.store(Arc::new(config(yaml)));
+    }
+
+    /// Kind, state and severity of the alerts that are not over, by fingerprint.
+    async fn alerts(&self) -> Vec<String> {
+        let active = alert::active(&mut self.app.store.read().await.unwrap()).await.unwrap();
+        let mut all: Vec<String> = active.keys().cloned().collect();
+        all.sort();
+        all
+    }
+}
+
+fn batch(service: &str, start: i64, requests: u64, errors: u64) -> TelemetryBatch {
+    let series = SeriesKey { service: service.into(), environment: "production".into(), version: "1".into() };
+    let delta = TelemetryDelta { requests, errors, ..TelemetryDelta::default() };
+    TelemetryBatch { deltas: [((series, start), delta)].into(), ..TelemetryBatch::default() }
+}
+
+/// Objectives over checkout and, with a window, over search; more keys.
+fn objectives(search: Option<&str>, more: &str) -> String {
+    let slo = |service: &str, window: &str| {
+        format!("  - {{name: {service}, service: {service}, environment: production, objective: 0.99, window: {window}, indicator: {{availability: {{}}}}}}\n")
+    };
+    let search = search.map(|window| slo("search", window)).unwrap_or_default();
+    let checkout = slo("checkout", "30d");
+    format!("services: [{{name: checkout}}, {{name: search}}]\nslos:\n{checkout}{search}{more}")
+}
+
+on_both! {
+    async fn a_reload_neither_loses_nor_doubles_what_is_in_the_windows(db: TestDb) {
+        let scene = Arc::new(Scene::start(&db, &objectives(None, "")).await);
+        scene.requests("checkout", 20, 10, 0).await;
+        scene.requests("search", 20, 7, 0).await;
+        until("the first to be counted", SOON, async || (scene.counted("checkout") == 10).then_some(())).await;
+        scene.reload(&objectives(Some("30d"), ""));
+        until("search to be read", SOON, async || (scene.counted("search") == 7).then_some(())).await;
+        assert_eq!(scene.counted("checkout"), 10, "journalled, not yet in a bucket");
+
+        // Under traffic, again and again.
+        let busy = Arc::clone(&scene);
+        let traffic = tokio::spawn(async move {
+            for _ in 0..300 {
+                busy.requests("checkout", 10, 1, 0).await;
+                busy.requests("search", 10, 1, 0).await;
+            }
+        });
+        let mut reloads = 0;
+        while !traffic.is_finished() || reloads < 2 {
+            let window = if reloads % 2 == 0 { "7d" } else { "30d" };
+            scene.reload(&objectives(Some(window), ""));
+            let seconds = if reloads % 2 == 0 { 604_800 } else { 2_592_000 };
+            until("the reload", SOON, async || {
+                let live = scene.app.live.read();
+                live.of("search", "production").any(|t| t.slo.window.as_secs() == seconds).then_some(())
+            })
+            .await;
+            reloads += 1;
+        }
+        traffic.await.unwrap();
+        until("everything to be counted once", SOON, async || {
+            let counted = (scene.counted("checkout"), scene.counted("search"));
+            assert!(counted.0 <= 310 && counted.1 <= 307, "counted twice: {counted:?}");
+            (counted == (310, 307)).then_some(())
+        })
+        .await;
+    }
+
+    async fn traffic_without_end_does_not_keep_the_timer_waiting(db: TestDb) {
+        // An alert of an objective that is not configured any more: only the timer ends it.
+        let seen = look("checkout", "gone", fires(Page, "Budget burns"));
+        observe(&db.store, &config(""), &seen, at(0)).await.unwrap();
+        let scene = Scene::start(&db, &objectives(None, "")).await;
+        let feeders: Vec<_> = (0..4)
+            .map(|_| {
+                let notices = scene.notices.clone();
+                tokio::spawn(async move {
+                    let notice = || CommitNotice { telemetry: batch("other", 10, 1, 0), ..CommitNotice::default() };
+                    while notices.send(notice()).await.is_ok() {}
+                })
+            })
+            .collect();
+        until("the timer's work", SOON, async || scene.alerts().await.is_empty().then_some(())).await;
+        feeders.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
+    async fn a_clock_that_was_ahead_for_a_while_leaves_the_windows_whole(db: TestDb) {
+        let scene = Scene::start(&db, &objectives(None, "")).await;
+        scene.requests("checkout", 20, 10, 0).await;
+        until("the first to be counted", SOON, async || (scene.counted("checkout") == 10).then_some(())).await;
+        let right = scene.clock.now();
+        scene.clock.advance(Duration::from_hours(10));
+        scene.requests("checkout", 0, 5, 0).await;
+        until("the wrong hour to be counted", SOON, async || (scene.counted("checkout") == 5).then_some(())).await;
+        // A tick notices what time it claims to be.
+        until("it to be judged there", SOON, async || {
+            let judged = devpulse::store::alert::active(&mut db.store.read().await.unwrap()).await.is_ok();
+            tokio::time::sleep(Duration::from_millis(1_200)).await;
+            judged.then_some(())
+        })
+        .await;
+        scene.clock.set(right);
+        until("the present to be back", SOON, async || (scene.counted("checkout") == 10).then_some(())).await;
+        scene.requests("checkout", 0, 3, 0).await;
+        until("it to go on", SOON, async || (scene.counted("checkout") == 13).then_some(())).await;
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_is_lost_neither_sticks_nor_comes_back() {
