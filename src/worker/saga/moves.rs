@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::{Communicate, Deps, Saga, SagaError};
 use crate::app::StreamEvent;
-use crate::event::EntityKey;
 use crate::rollback::message::{self, Message};
+use crate::rollback::plan::Newer;
 use crate::rollback::policy::Decision;
 use crate::rollback::state::{Act, HistoryEntry, Rollback, RollbackState, first_steps};
 use crate::store::rollback::saga;
@@ -107,10 +107,10 @@ impl Saga<'_> {
         Ok(())
     }
 
-    /// A newer deployment has begun before traffic was touched.
-    pub async fn cancel(&self, newer: Option<&EntityKey>) -> Result<(), SagaError> {
-        let newer = newer.map_or("another", |key| key.id.as_str());
-        let detail = format!("A newer deployment, {newer}, has begun.");
+    /// A newer deployment succeeded before traffic was touched.
+    pub async fn cancel(&self, newer: Option<&Newer>) -> Result<(), SagaError> {
+        let newer = newer.map_or("another", |newer| newer.deployment.id.as_str());
+        let detail = format!("A newer deployment, {newer}, is in place.");
         self.end(RollbackState::Cancelled, Act::Cancelled, detail).await
     }
 
