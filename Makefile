@@ -5,7 +5,7 @@ CONFIG ?= $(firstword $(wildcard devpulse.yaml) devpulse.example.yaml)
 # Passed on: make test ARGS="-E 'test(dora)'", make demo ARGS="--help"
 ARGS ?=
 
-.PHONY: help run demo test check bench fmt
+.PHONY: help run demo install test check bench fmt
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,8 +13,11 @@ help: ## List the targets
 run: ## Build DevPulse and start it on SQLite at http://127.0.0.1:8080 (data in ./devpulse-data)
 	cargo run --release --locked --bin devpulse -- serve --config $(CONFIG) $(ARGS)
 
-demo: ## A bad deployment, the burn, the alert, the rollback and the recovery, in under a minute
+demo: ## The whole loop in under a minute; ARGS=--keep stays up for exploring
 	cargo run --release --locked --bin devpulse -- demo $(ARGS)
+
+install: ## Put the command `devpulse` on the PATH (into ~/.cargo/bin)
+	cargo install --locked --path .
 
 test: ## Install what the tests need, start a temporary PostgreSQL and run every test
 	tests/run $(ARGS)

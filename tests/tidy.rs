@@ -248,6 +248,19 @@ fn dashboards_can_be_imported_and_their_queries_parse() {
     assert_none(&wrong);
 }
 
+#[test]
+fn colours_agree_with_the_bands_of_the_api() {
+    let file = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let defaults = file("src/config/default.yaml");
+    let (_, year) = defaults.split_once("benchmark_edition: \"").expect("there is a default edition");
+    let mut dashboard = serde_json::from_str(&file("dashboards/devpulse.json")).unwrap();
+    assert_none(&dashboards::wrong_colours(&dashboard, &year[..4]));
+    let panels = dashboard["panels"].as_array_mut().unwrap();
+    let panel = panels.iter_mut().find(|panel| panel["title"] == "Change lead time").unwrap();
+    panel["fieldConfig"]["defaults"]["thresholds"]["steps"][1]["value"] = 7_200.into();
+    assert!(!dashboards::wrong_colours(&dashboard, &year[..4]).is_empty(), "and the check itself fails when it should");
+}
+
 /// The links of a Markdown text that lead to files of the repository.
 fn local_links(text: &str) -> Vec<&str> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());

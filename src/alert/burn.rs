@@ -75,10 +75,10 @@ fn content(status: &SloStatus, judged: &Judgement, last: Option<&LastDeployment>
         })
         .collect();
     if let Some(left) = status.error_budget_remaining {
-        facts.push(fact("budget left", format!("{:.1} %", left * 100.0)));
+        facts.push(fact("error budget", budget(left)));
     }
     if let Some(seconds) = status.time_to_exhaustion_seconds {
-        facts.push(fact("budget used up", exhaustion(seconds)));
+        facts.push(fact("budget exhausted", exhaustion(seconds)));
     }
     if let Some(last) = last {
         let ago = now.duration_since(last.finished_at);
@@ -96,16 +96,26 @@ fn summary(status: &SloStatus, judged: &Judgement) -> String {
     let window = time::short(Duration::from_secs(judged.long_window));
     let burn = judged.long_burn.unwrap_or_default();
     let mut text = format!(
-        "{} in {} burned {burn:.1} times faster than sustainable over the last {window} (limit {:.1}, objective {} %).",
+        "{} in {} burned its error budget {burn:.1} times faster than sustainable over the last {window} (limit {:.1}, objective {} %).",
         status.service,
         status.environment,
         judged.threshold,
         trimmed(status.objective * 100.0),
     );
     if judged.verdict == Verdict::BurningOnLowTraffic {
-        text.push_str(" So few requests cannot prove it, so this is a ticket rather than a page.");
+        text.push_str(" There are too few requests to be certain: a ticket instead of a page.");
     }
     text
+}
+
+/// What is left of an error budget, 1 being all of it; below 0 it is overspent.
+pub fn budget(left: f64) -> String {
+    match left {
+        _ if left >= 0.0 => format!("{:.1} % left", left * 100.0),
+        _ if left > -1.0 => format!("overspent by {:.1} %", -left * 100.0),
+        _ if left > -9.95 => format!("overspent {:.1} times over", -left),
+        _ => format!("overspent {:.0} times over", -left),
+    }
 }
 
 fn fact(label: &str, value: String) -> Fact {
@@ -148,6 +158,7 @@ mod tests {
             short_window: 300,
             threshold: 14.4,
             long_burn: Some(20.0),
+            measured_share: 1.0,
             short_burn: Some(30.0),
             severity,
             verdict,
@@ -167,7 +178,13 @@ mod tests {
             error_ratio: Some(0.02),
             error_budget_remaining: Some(0.64),
             time_to_exhaustion_seconds: Some(12_000.0),
-            burn_rates: vec![BurnRate { window_seconds: 3_600, burn_rate: Some(20.0), bad: 20, total: 1_000 }],
+            burn_rates: vec![BurnRate {
+                window_seconds: 3_600,
+                burn_rate: Some(20.0),
+                measured_share: 1.0,
+                bad: 20,
+                total: 1_000,
+            }],
             alerts,
             reason: None,
             last_event_at: None,
@@ -186,15 +203,30 @@ mod tests {
         assert_eq!(severity, Severity::Page);
         assert_eq!(
             content.summary,
-            "checkout in production burned 20.0 times faster than sustainable over the last 1h (limit 14.4, objective 99.9 %)."
+            "checkout in production burned its error budget 20.0 times faster than sustainable over the last 1h (limit 14.4, objective 99.9 %)."
         );
         let facts: Vec<String> = content.facts.iter().map(|fact| format!("{}: {}", fact.label, fact.value)).collect();
         assert_eq!(
             facts,
             [
                 "burn over 1h: 20.0× (20 of 1000 bad)",
-                "budget left: 64.0 %",
-                "budget used up: in 3 h 20 min at this rate"
+                "error budget: 64.0 % left",
+                "budget exhausted: in 3 h 20 min at this rate"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_overspent_budget_is_not_a_negative_percentage() {
+        let said = [0.64, 0.0, -0.4, -2.31, -223.31].map(budget);
+        assert_eq!(
+            said,
+            [
+                "64.0 % left",
+                "0.0 % left",
+                "overspent by 40.0 %",
+                "overspent 2.3 times over",
+                "overspent 223 times over"
             ]
         );
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Failure, Output};
+use super::{Failure, Output, output};
 use crate::config;
 
 /// # Errors
@@ -14,11 +14,11 @@ pub fn run(file: Option<&Path>, output: Output) -> Result<(), Failure> {
     let value = serde_json::json!({"valid": true, "file": name, "warnings": loaded.warnings});
     output.show(&value, || {
         let mut text = format!(
-            "{name}: valid ({} services, {} SLOs, {} receivers, {} rollback policies)",
-            config.services.len(),
-            config.slos.len(),
-            config.receivers.len(),
-            config.rollback.policies.len()
+            "{name}: valid ({}, {}, {}, {})",
+            output::counted(config.services.len(), "service", "services"),
+            output::counted(config.slos.len(), "SLO", "SLOs"),
+            output::counted(config.receivers.len(), "receiver", "receivers"),
+            output::counted(config.rollback.policies.len(), "rollback policy", "rollback policies")
         );
         for warning in &loaded.warnings {
             text.push_str("\nwarning: ");

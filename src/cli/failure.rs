@@ -19,7 +19,7 @@ pub enum Failure {
     Unfit(String),
     #[error("{0}")]
     Database(StoreError),
-    #[error("{server} cannot be reached: {source}")]
+    #[error("{server} cannot be reached: {source}; is DevPulse running there? --server URL names another place")]
     Server { server: String, source: reqwest::Error },
     #[error("{0}")]
     Refused(String),
@@ -61,10 +61,10 @@ impl Failure {
             (Output::Text, failure) => writeln!(std::io::stderr(), "devpulse: {failure}"),
             (Output::Json, Self::Config(error)) => {
                 let errors: Vec<_> = error.views().collect();
-                writeln!(std::io::stdout(), "{}", serde_json::json!({"valid": false, "errors": errors}))
+                writeln!(std::io::stdout(), "{:#}", serde_json::json!({"valid": false, "errors": errors}))
             }
             (Output::Json, failure) => {
-                writeln!(std::io::stdout(), "{}", serde_json::json!({"error": failure.to_string()}))
+                writeln!(std::io::stdout(), "{:#}", serde_json::json!({"error": failure.to_string()}))
             }
         };
         // Nobody is left to tell when that fails.

@@ -18,8 +18,9 @@ use tokio::time::{sleep, timeout};
 use super::Failure;
 use crate::app::{App, Wake};
 use crate::config::Config;
-use crate::http::auth::Door;
+use crate::http::auth::{Door, Scope};
 use crate::http::gate::{Closed, Gate, Serving};
+use crate::http::hints;
 use crate::http::keys::Keys;
 use crate::http::loopback::is_loopback_address;
 use crate::ingest::committer::{Committer, Settings};
@@ -52,6 +53,24 @@ pub struct Leader {
     lease: Lease,
     committing: tokio::task::JoinHandle<()>,
     patience: Duration,
+}
+
+/// Whoever listens beyond loopback has a key, whether this process will lead or stand by. (Leading
+/// asks again.)
+///
+/// # Errors
+/// No key exists, or the database cannot be opened.
+pub async fn check_keys(config: &Config, address: SocketAddr) -> Result<(), Failure> {
+    if is_loopback_address(address.ip()) {
+        return Ok(());
+    }
+    let keys = async { Keys::load(open::open(config.database.url.expose_secret(), 1).await?).await };
+    if keys.await.map_err(Failure::database)?.any().await { Ok(()) } else { Err(needs_a_key(address)) }
+}
+
+fn needs_a_key(address: SocketAddr) -> Failure {
+    let command = hints::create_key(Scope::Admin);
+    Failure::Unfit(format!("listening on {address} needs a key: run `{command}`, or listen on 127.0.0.1"))
 }
 
 /// Waits for the lease and starts to lead.
@@ -117,14 +136,18 @@ impl Leader {
     ) -> Result<Self, Failure> {
         let keys = Keys::load(store.clone()).await.map_err(Failure::database)?;
         let on_loopback = is_loopback_address(address.ip());
-        if !on_loopback && !keys.any().await {
-            return Err(Failure::Unfit(format!(
-                "listening on {address} needs a key: run `devpulse keys create --name NAME --scope admin`, \
-                 or listen on 127.0.0.1"
-            )));
+        if !keys.any().await {
+            if !on_loopback {
+                return Err(needs_a_key(address));
+            }
+            tracing::warn!(
+                "NO API KEY EXISTS: every process on this machine may do everything here; `{}` ends this",
+                hints::create_key(Scope::Admin)
+            );
         }
         let clock = Clock::system();
         let settings = Settings {
+            fencing: Some(lease.fencing),
             replica: "main".to_owned(),
             max_waiting: config.ingest.max_waiting,
             materialise_every: config.ingest.materialise_every,
@@ -158,8 +181,10 @@ impl Leader {
         crew.add_endless("saga", saga::run(Arc::clone(&saga), Arc::clone(&app.wake.saga)));
         crew.add_endless("gauges", gauges::run(Arc::clone(&app)));
         crew.add_endless("upkeep", upkeep::run(Arc::clone(&app)));
-        tracing::info!(fencing = lease.fencing, database = app.store.name(), "leading");
-        let door = Door::new(keys, on_loopback);
+        let database = open::without_password(config.database.url.expose_secret());
+        tracing::info!(fencing = lease.fencing, database, "leading: events are taken in and judged");
+        tracing::info!("next: send events as README.md shows; http://{address}/api/openapi.json describes the API");
+        let door = Door { keys, on_loopback };
         gate.open(Serving { app: web::Data::from(Arc::clone(&app)), door, fencing: lease.fencing });
         Ok(Self { app, crew, dispatcher, saga, lease, committing, patience: config.server.shutdown_timeout })
     }

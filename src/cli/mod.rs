@@ -8,6 +8,7 @@ mod keys;
 mod leader;
 mod output;
 mod rollback;
+mod rollback_text;
 mod serve;
 
 use std::path::{Path, PathBuf};
@@ -49,7 +50,7 @@ enum Command {
     /// Show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Bring the tables of the database up to date (`serve` does so as well)
+    /// Migrate the database schema (`serve` does so as well)
     Migrate(ConfigFile),
     /// API keys: create, list, revoke
     #[command(subcommand)]
@@ -57,7 +58,7 @@ enum Command {
     /// Rollbacks of a running DevPulse: list, show, approve, cancel
     #[command(subcommand)]
     Rollback(rollback::Command),
-    /// Alerts: try the way to a receiver
+    /// Alerts: send a test message to a receiver
     #[command(subcommand)]
     Alert(alert::Command),
     /// A story in under a minute: a bad deployment, the burn, the alert, the rollback, the recovery
@@ -107,7 +108,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Config(ConfigCommand::Defaults) => output::text(config::DEFAULTS.trim_end()),
         Command::Migrate(config) => {
             let store = config.open_store().await?;
-            let done = format!("the tables of the {} database are up to date", store.name());
+            let done = format!("the schema of the {} database is up to date", store.name());
             cli.output.show(&serde_json::json!({"migrated": true, "database": store.name()}), || done)
         }
         Command::Keys(command) => keys::run(command, cli.output).await,

@@ -1,12 +1,12 @@
 //! `devpulse rollback`: rollbacks of a running DevPulse, through its API.
 
 use clap::{Args, Subcommand};
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use url::Url;
 
 use super::output::table;
-use super::{Failure, Output};
+use super::{Failure, Output, rollback_text};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -14,9 +14,9 @@ pub enum Command {
     List(Server),
     /// Show one with its evidence and its steps
     Show(One),
-    /// Approve one that waits for a person
+    /// Approve one that is proposed: it begins at once
     Approve(One),
-    /// Cancel one that has not switched yet
+    /// Withdraw one before traffic is touched, or close a failed or refused one
     Cancel(One),
 }
 
@@ -33,6 +33,7 @@ pub struct Server {
 
 #[derive(Debug, Args)]
 pub struct One {
+    /// The rollback's id, as `devpulse rollback list` shows it
     id: String,
     #[command(flatten)]
     server: Server,
@@ -55,7 +56,7 @@ pub async fn run(command: Command, output: Output) -> Result<(), Failure> {
     let mut path = vec![one.id.as_str()];
     path.extend(suffix);
     let answer = one.server.call(method, &path).await?;
-    output.show(&answer, || serde_json::to_string_pretty(&answer).unwrap_or_default())
+    output.show(&answer, || rollback_text::page(&answer))
 }
 
 fn rows(page: &Value) -> String {
@@ -73,7 +74,12 @@ impl Server {
     /// Calls `/api/v1/rollbacks/…path`.
     async fn call(&self, method: Method, path: &[&str]) -> Result<Value, Failure> {
         let mut url = self.server.clone();
-        let no_base = || Failure::Refused(format!("{} is no address of a server", self.server));
+        let no_base = || {
+            Failure::Refused(format!(
+                "--server {} is not a URL of a server, such as http://127.0.0.1:8080",
+                self.server
+            ))
+        };
         let segments = ["api", "v1", "rollbacks"].iter().chain(path);
         url.path_segments_mut().map_err(|()| no_base())?.pop_if_empty().extend(segments);
         let unreachable = |source| Failure::Server { server: self.server.to_string(), source };
@@ -88,6 +94,12 @@ impl Server {
             return Ok(body);
         }
         let detail = body.get("detail").and_then(Value::as_str).unwrap_or("no reason given");
-        Err(Failure::Refused(format!("{status}: {detail}")))
+        let told = match (status, &self.key) {
+            (StatusCode::UNAUTHORIZED, None) => "this server wants a key: give --key, or set DEVPULSE_KEY".to_owned(),
+            (StatusCode::UNAUTHORIZED, Some(_)) => format!("{detail} (given by --key or DEVPULSE_KEY)"),
+            (StatusCode::FORBIDDEN, _) => format!("{detail}, and give it by --key or DEVPULSE_KEY"),
+            _ => detail.to_owned(),
+        };
+        Err(Failure::Refused(format!("{status}: {told}")))
     }
 }

@@ -22,6 +22,9 @@ pub async fn run(file: &ConfigFile) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    if let Some(named) = &file.config {
+        http::hints::configured_by(named);
+    }
     let result = serve(file, loaded.config).await;
     telemetry.flush().await;
     result
@@ -34,6 +37,7 @@ async fn serve(file: &ConfigFile, config: Config) -> Result<(), Failure> {
     let unusable = |error| Failure::Unfit(format!("server.listen: {listen} cannot be used: {error}"));
     let listener = TcpListener::bind(listen).map_err(unusable)?;
     let address = listener.local_addr()?;
+    leader::check_keys(&config, address).await?;
     let gate = Arc::new(Gate::default());
     let server = http::server::start(listener, Arc::clone(&gate), metrics, &config)?;
     let handle = server.handle();

@@ -56,7 +56,7 @@ fn check_reference(at: &Section<'_>, key: &str, list: &str, names: &[String], fo
 
 fn glob(scalar: &Scalar<'_>) -> Result<String, String> {
     let text = text(scalar)?;
-    Glob::new(&text).map_err(|error| format!("is no glob: {}", error.kind()))?;
+    Glob::new(&text).map_err(|error| format!("is not a glob pattern: {}", error.kind()))?;
     Ok(text)
 }
 

@@ -75,6 +75,8 @@ pub struct Retention {
     pub ten_seconds: Duration,
     pub minutes: Duration,
     pub hours: Duration,
+    /// Messages in the outbox that are sent or given up.
+    pub messages: Duration,
 }
 
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! When and how a bad deployment is called back.
+//! When and how a bad deployment is rolled back.
 
 use std::time::Duration;
 

@@ -100,7 +100,7 @@ impl<'a> Section<'a> {
     ) -> Option<Self> {
         let map = |node: &'a Node| if let Value::Map(entries) = &node.value { Some(entries.as_slice()) } else { None };
         let Some(entries) = map(node) else {
-            let message = format!("must be a map of keys, not {}", node.value.kind());
+            let message = format!("must be a mapping of keys, not {}", node.value.kind());
             reading.findings.borrow_mut().push(Finding { place, key: path, message });
             return None;
         };
@@ -276,7 +276,7 @@ impl<'a> Section<'a> {
         self.ask(key);
         let Some(node) = lookup(self.entries, key) else { return BTreeMap::new() };
         let Value::Map(entries) = &node.value else {
-            self.report(key, Place::Mark(node.mark), format!("must be a map of keys, not {}", node.value.kind()));
+            self.report(key, Place::Mark(node.mark), format!("must be a mapping of keys, not {}", node.value.kind()));
             return BTreeMap::new();
         };
         let one = |entry: &'a Entry| {

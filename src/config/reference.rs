@@ -41,7 +41,7 @@ fn resolve(name: &str, variables: &Variables) -> Result<String, String> {
             Ok(content) => Ok(content.trim_end_matches(['\r', '\n']).to_owned()),
             Err(error) => Err(format!("the file {path} cannot be read: {error}")),
         },
-        _ => Err(format!("`${{{name}}}` is no reference: write ${{env:NAME}} or ${{file:/path}}")),
+        _ => Err(format!("`${{{name}}}` is not a reference; write ${{env:NAME}} or ${{file:/path}}")),
     }
 }
 

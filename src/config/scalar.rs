@@ -14,8 +14,8 @@ pub(super) fn text(scalar: &Scalar<'_>) -> Result<String, String> {
     match scalar.value {
         Value::Text(text) if text.trim().is_empty() => Err("must not be empty".to_owned()),
         Value::Text(text) => Ok(text.clone()),
-        Value::Whole(_) | Value::Number(_) | Value::Boolean(_) => Err("must be text: put it in quotes".to_owned()),
-        other => Err(format!("must be text, not {}", other.kind())),
+        Value::Whole(_) | Value::Number(_) | Value::Boolean(_) => Err("must be a string: put it in quotes".to_owned()),
+        other => Err(format!("must be a string, not {}", other.kind())),
     }
 }
 

@@ -71,7 +71,8 @@ pub(super) fn retention(at: &Section<'_>) -> Option<Retention> {
     let ten_seconds = at.required("ten_seconds", duration);
     let minutes = at.required("minutes", duration);
     let hours = at.required("hours", duration);
-    let retention = Retention { ten_seconds: ten_seconds?, minutes: minutes?, hours: hours? };
+    let messages = at.required("messages", duration);
+    let retention = Retention { ten_seconds: ten_seconds?, minutes: minutes?, hours: hours?, messages: messages? };
     if retention.ten_seconds > retention.minutes || retention.minutes > retention.hours {
         let message = "a coarser resolution is kept at least as long as a finer one: ten_seconds ≤ minutes ≤ hours";
         at.report("", at.place().clone(), message);
@@ -93,7 +94,7 @@ pub(super) fn telemetry(at: &Section<'_>) -> Option<Telemetry> {
     let log_format = at.required("log_format", one_of(LOG_FORMATS));
     let log_filter = at.required("log_filter", |scalar: &_| {
         let filter = text(scalar)?;
-        tracing_subscriber::EnvFilter::try_new(&filter).map_err(|error| format!("is no log filter: {error}"))?;
+        tracing_subscriber::EnvFilter::try_new(&filter).map_err(|error| format!("is not a log filter: {error}"))?;
         Ok(filter)
     });
     let max_series = at.required("max_series", whole(1));

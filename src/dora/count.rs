@@ -223,7 +223,12 @@ fn incidents<'a>(selected: &Selected<'a>, question: &Question) -> Counted<'a> {
     let mut counted = Counted::default();
     for incident in &selected.incidents {
         let subject = Subject::Incident(incident);
-        counted.add_lasting(subject, incident.started_at, incident.resolved_at, question.window);
+        match incident.resolved_at {
+            Some(at) if incident.start_unknown && question.window.contains(at) => {
+                counted.excluded.push(Excluded { subject, at, reason: Reason::UnknownTime });
+            }
+            resolved => counted.add_lasting(subject, incident.started_at, resolved, question.window),
+        }
     }
     counted
 }

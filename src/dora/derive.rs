@@ -42,7 +42,8 @@ pub(super) struct Work<'a> {
     /// Parallel to `rows`.
     pub deployments: Vec<&'a Deployment>,
     pub rows: Vec<DeploymentRow>,
-    pub by_key: HashMap<&'a EntityKey, usize>,
+    /// A key names one deployment in each place.
+    by_key: HashMap<&'a EntityKey, Vec<usize>>,
     /// The succeeded deployments of each place, in order, as indices.
     pub places: Vec<Place>,
 }
@@ -53,6 +54,14 @@ pub(super) struct Place {
 }
 
 impl Work<'_> {
+    /// The deployment with this key in the place of the one that names it, else the only one.
+    pub fn named(&self, key: &EntityKey, by: usize) -> Option<usize> {
+        let rows = self.by_key.get(key)?;
+        let place = |row: usize| self.rows.get(row).map(|row| &row.place);
+        let beside = rows.iter().find(|row| place(**row) == place(by));
+        beside.or_else(|| rows.first().filter(|_| rows.len() == 1)).copied()
+    }
+
     pub fn finished(&self, row: usize) -> Option<Timestamp> {
         self.rows.get(row)?.finished_at
     }
@@ -80,13 +89,16 @@ pub fn derive(history: &History, rules: &Rules) -> Derived {
 
 fn prepare<'a>(history: &'a History, rules: &'a Rules) -> Work<'a> {
     let mut deployments: Vec<&Deployment> = history.deployments.iter().collect();
-    deployments.sort_by_key(|d| (d.finished_at.or(d.started_at), d.started_at, &d.key));
+    deployments.sort_by_key(|d| (d.finished_at.or(d.started_at), d.started_at, &d.key, d.place()));
     let rows: Vec<DeploymentRow> = deployments.iter().map(|d| plain_row(d, rules)).collect();
-    let by_key = deployments.iter().enumerate().map(|(row, d)| (&d.key, row)).collect();
+    let mut by_key: HashMap<&EntityKey, Vec<usize>> = HashMap::new();
+    for (row, deployment) in deployments.iter().enumerate() {
+        by_key.entry(&deployment.key).or_default().push(row);
+    }
     let mut orders: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (row, deployment) in deployments.iter().enumerate() {
         if deployment.outcome == DeploymentOutcome::Succeeded && deployment.finished_at.is_some() {
-            orders.entry(&deployment.environment).or_default().push(row);
+            orders.entry(deployment.place()).or_default().push(row);
         }
     }
     let places = orders.into_values().map(|order| {
@@ -101,7 +113,7 @@ fn plain_row(deployment: &Deployment, rules: &Rules) -> DeploymentRow {
     DeploymentRow {
         key: deployment.key.clone(),
         service: deployment.service.clone(),
-        place: deployment.environment.clone(),
+        place: deployment.place().to_owned(),
         environment: rules.environment(&deployment.environment).0.to_owned(),
         version: deployment.version.clone(),
         commit: deployment.commit.clone(),
@@ -142,6 +154,7 @@ fn incident_row(incident: &Incident, rules: &Rules, links: failure::Links, rows:
         severity: incident.severity.clone(),
         status: incident.status,
         started_at: incident.started_at,
+        start_unknown: incident.start_unknown,
         resolved_at: incident.resolved_at,
         links,
     }

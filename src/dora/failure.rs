@@ -33,6 +33,8 @@ pub(super) fn rollbacks(work: &mut Work<'_>) -> Vec<Undo> {
     let mut undos = Vec::new();
     for place in &work.places {
         for (position, (row, step)) in place.order.iter().zip(&place.steps).enumerate() {
+            let named = work.rows.get(*row).and_then(|current| current.rolls_back.as_ref());
+            let known = named.and_then(|named| work.named(named, *row)).filter(|named| named != row);
             let Some(current) = work.rows.get_mut(*row) else { continue };
             (current.kind, current.kind_inferred) = (step.kind, step.kind_inferred);
             if step.kind != DeploymentKind::Rollback {
@@ -41,7 +43,7 @@ pub(super) fn rollbacks(work: &mut Work<'_>) -> Vec<Undo> {
             let at = |position: usize| place.order.get(position).copied();
             let (undone, link) = match &current.rolls_back {
                 // Named, and perhaps not known yet: then nothing else is blamed in its stead.
-                Some(named) => (work.by_key.get(named).copied().filter(|named| named != row), LinkKind::Explicit),
+                Some(_) => (known, LinkKind::Explicit),
                 None if step.kind_inferred => (step.undoes.and_then(at), LinkKind::Inferred),
                 None => (step.undoes.and_then(at), LinkKind::Rollback),
             };
@@ -150,12 +152,17 @@ impl Index {
     fn named(&self, work: &Work<'_>, incident: &Incident, named: &DeploymentRef) -> Vec<usize> {
         if let Some(id) = &named.id {
             let rows = self.by_id.get(id).into_iter().flatten().copied();
-            let same_source = |row: &usize| match (&named.source, work.rows.get(*row)) {
-                (Some(source), Some(row)) => row.key.source == *source,
-                (None, row) => row.is_some(),
-                (Some(_), None) => false,
-            };
-            return rows.filter(same_source).collect();
+            let of = |source: &str, row: usize| work.rows.get(row).is_some_and(|row| row.key.source == source);
+            // Without a source: the incident's own, which may number deployments too; else any.
+            let source = named.source.as_ref().unwrap_or(&incident.key.source);
+            let mut rows: Vec<usize> = rows.collect();
+            let ours = named.source.is_none() && incident.service.as_deref() == Some(work.service);
+            if !ours || rows.iter().any(|row| of(source, *row)) {
+                rows.retain(|row| of(source, *row));
+            }
+            // One id may be deployed to several places: those the incident is about, if any.
+            let concerned: Vec<usize> = rows.iter().copied().filter(|row| concerns(work, incident, *row)).collect();
+            return if concerned.is_empty() { rows } else { concerned };
         }
         // Without a service, a version could be anybody's.
         let ours = incident.service.as_deref() == Some(work.service);
@@ -211,7 +218,7 @@ pub(super) fn hotfixes(work: &mut Work<'_>, incidents: &[&Incident], links: &[Li
             let earlier = place.order.get(..position).unwrap_or_default();
             let named = work.deployments.get(*row).and_then(|hotfix| hotfix.rolls_back.as_ref());
             let (repaired, link) = match named {
-                Some(named) => (work.by_key.get(named).copied(), LinkKind::Explicit),
+                Some(named) => (work.named(named, *row), LinkKind::Explicit),
                 None => (broken(work, *row, earlier, incidents, links, undos), LinkKind::Inferred),
             };
             fixes

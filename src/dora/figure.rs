@@ -71,6 +71,7 @@ pub struct More {
 pub enum NoValue {
     NotBegun,
     NoDeployment,
+    NoDeploymentYet,
     NoChange,
     AllChangesLeftOut,
     NothingRestored,
@@ -82,6 +83,7 @@ impl NoValue {
         match self {
             Self::NotBegun => "the window has not begun",
             Self::NoDeployment => "no deployment reached the environment in this window",
+            Self::NoDeploymentYet => "no deployment is known yet",
             Self::NoChange => "no change was deployed in this window",
             Self::AllChangesLeftOut => "no change of this window gives a lead time: see excluded",
             Self::NothingRestored => "no failed deployment was restored in this window",
@@ -179,7 +181,7 @@ pub fn figure(metric: Metric, selected: &Selected<'_>, question: &Question, benc
         more: More::default(),
     };
     match metric {
-        Metric::DeploymentFrequency => frequency(&mut figure, &counted, question),
+        Metric::DeploymentFrequency => frequency(&mut figure, &counted, selected, question),
         Metric::ChangeLeadTime => lead_time(&mut figure, &counted, question),
         Metric::ChangeFailRate => {
             figure.more.failed = Some(share(&mut figure, &counted));
@@ -208,11 +210,17 @@ fn seconds(micros: f64) -> f64 {
     micros / 1e6
 }
 
-fn frequency(figure: &mut Figure, counted: &Counted<'_>, question: &Question) {
+fn frequency(figure: &mut Figure, counted: &Counted<'_>, selected: &Selected<'_>, question: &Question) {
     "deployments / days of the window".clone_into(&mut figure.method);
     // Days that have not been yet are no days without deployments.
     let window = Window { from: question.window.from, to: question.window.to.min(question.now) };
+    // A window without deployments is 0 a day only where somebody sends deployments.
+    let begun = selected.deployments.first().is_some_and(|(at, _)| *at < window.to);
     match question.calendar.days(window).filter(|days| *days > 0.0) {
+        Some(_) if !begun => {
+            figure.reason = Some(NoValue::NoDeploymentYet);
+            return;
+        }
         Some(days) => figure.value = Some(float(figure.n) / days),
         None => figure.reason = Some(NoValue::NotBegun),
     }

@@ -10,8 +10,8 @@ pub enum Accepted {
         state: Deployment,
         /// The environment is of tier production.
         production: bool,
-        /// A deployment succeeded there before this one.
-        earlier: bool,
+        /// The deployment that succeeded there before this one.
+        earlier: Option<Deployment>,
         /// Changes of its repository are known, or its commit is.
         changes_known: bool,
     },
@@ -41,7 +41,7 @@ pub fn counting(accepted: &Accepted) -> Counting {
             if !deployment(&mut counting, state, *production) {
                 return counting;
             }
-            lead_time(&mut counting, state, *earlier, *changes_known);
+            lead_time(&mut counting, state, earlier.as_ref(), *changes_known);
         }
         Accepted::Change(state) => change(&mut counting, state),
         Accepted::Incident { state, link } => incident(&mut counting, state, *link),
@@ -89,15 +89,18 @@ fn deployment(counting: &mut Counting, state: &Deployment, production: bool) -> 
     true
 }
 
-fn lead_time(counting: &mut Counting, state: &Deployment, earlier: bool, changes_known: bool) {
+fn lead_time(counting: &mut Counting, state: &Deployment, earlier: Option<&Deployment>, changes_known: bool) {
     let mut out = |reason, fix| not(counting, &[Metric::ChangeLeadTime], reason, fix);
     if state.changes.is_empty() {
         if state.kind == Some(DeploymentKind::Rollback) {
             return out("a rollback brings no new changes", None);
         }
-        if !earlier {
+        let Some(earlier) = earlier else {
             let reason = "the deployment names no changes and no earlier deployment exists";
             return out(reason, Some("send changes[] or change events"));
+        };
+        if state.version.is_some() && (&state.version, &state.commit) == (&earlier.version, &earlier.commit) {
+            return out("a redeploy of the same version brings no new changes", None);
         }
         if !changes_known {
             let reason = "the deployment names no changes, and none of its repository are known";
@@ -105,6 +108,10 @@ fn lead_time(counting: &mut Counting, state: &Deployment, earlier: bool, changes
         }
     } else if !changes_known && state.changes.iter().all(|change| change.authored_at.is_none()) {
         return out("no time is known of the changes that the deployment names", Some("send authored_at in changes[]"));
+    } else if state.changes.iter().all(|change| change.authored_at.is_some() && change.authored_at > state.finished_at)
+    {
+        let reason = "every change was authored after the deployment had finished";
+        return out(reason, Some("check the clocks, and `time`: when the deployment finished"));
     }
     counting.counted_in.push(Metric::ChangeLeadTime.name());
 }
@@ -160,6 +167,7 @@ mod tests {
     }
 
     fn of(json: &str, production: bool, earlier: bool, changes_known: bool) -> Counting {
+        let earlier = earlier.then(|| deployment(r#""version":"1.4.1","outcome":"succeeded""#));
         counting(&Accepted::Deployment { state: deployment(json), production, earlier, changes_known })
     }
 
@@ -184,6 +192,15 @@ mod tests {
         assert!(of(changes, true, false, false).counted_in.contains(&"change_lead_time"));
         assert!(of(r#""outcome":"succeeded""#, true, true, true).counted_in.contains(&"change_lead_time"));
         assert!(!of(r#""outcome":"succeeded""#, true, true, false).counted_in.contains(&"change_lead_time"));
+        let again = of(r#""version":"1.4.1","outcome":"succeeded""#, true, true, true);
+        assert!(again.not_counted[0].reason.starts_with("a redeploy"), "{again:?}");
+    }
+
+    #[test]
+    fn changes_of_the_future_do_not_count() {
+        let changes = r#""outcome":"succeeded","changes":[{"repository":"a/b","sha":"8f3c","authored_at":"2026-01-05T11:00:00Z"}]"#;
+        let told = of(changes, true, false, false);
+        assert!(!told.counted_in.contains(&"change_lead_time"), "{told:?}");
     }
 
     #[test]

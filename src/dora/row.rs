@@ -170,6 +170,8 @@ pub struct IncidentRow {
     pub severity: Option<String>,
     pub status: IncidentStatus,
     pub started_at: Timestamp,
+    /// `started_at` is when it was first heard of.
+    pub start_unknown: bool,
     pub resolved_at: Option<Timestamp>,
     /// Indices into [`Derived::deployments`](super::Derived), with how each is known.
     pub links: Vec<(usize, LinkKind)>,

@@ -65,7 +65,7 @@ impl<'a> Selected<'a> {
         }
         selected.incidents.extend(without_service.into_iter().filter(|incident| wanted(&incident.environment)));
         selected.settle_changes(arrival);
-        selected.deployments.sort_by_key(|(at, row)| (*at, &row.key));
+        selected.deployments.sort_by_key(|(at, row)| (*at, &row.key, &row.service, &row.place));
         selected.leads.sort_by_key(|lead| (lead.at, &lead.row.repository, &lead.row.sha));
         selected.leads_out.sort_by_key(|out| (out.at, out.change, &out.deployment.key));
         selected.incidents.sort_by_key(|incident| (incident.started_at, &incident.key));

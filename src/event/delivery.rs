@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 
 use crate::time::Timestamp;
 
-/// Names a deployment or an incident: `id` is unique within `source`.
+/// Names an incident, or a deployment within its service and environment: `id` is unique within
+/// `source`, but a pipeline's run may deploy to several places.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 pub struct EntityKey {
     pub source: String,
@@ -93,6 +94,9 @@ pub struct DeploymentEvent {
     pub time: Timestamp,
     pub service: String,
     pub environment: String,
+    /// The environment as the source names it, where that is another name: one of its regions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,6 +121,20 @@ pub struct DeploymentEvent {
     pub rolls_back: Option<EntityKey>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
+}
+
+impl DeploymentEvent {
+    /// Where versions follow each other: the environment as the source names it.
+    pub fn place(&self) -> &str {
+        self.place.as_ref().unwrap_or(&self.environment)
+    }
+
+    /// Gives the environment its configured name; what the source called it stays the place.
+    pub fn name_environment(&mut self, name: String) {
+        if name != self.environment {
+            self.place = Some(std::mem::replace(&mut self.environment, name));
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]

@@ -20,6 +20,9 @@ pub struct Deployment {
     pub key: EntityKey,
     pub service: String,
     pub environment: String,
+    /// The environment as the source names it, where that is another name: one of its regions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     pub version: Option<String>,
     pub commit: Option<String>,
     pub repository: Option<String>,
@@ -34,6 +37,13 @@ pub struct Deployment {
     pub changes: Vec<ChangeRef>,
     pub rolls_back: Option<EntityKey>,
     pub attributes: BTreeMap<String, String>,
+}
+
+impl Deployment {
+    /// Where versions follow each other: the environment as the source names it.
+    pub fn place(&self) -> &str {
+        self.place.as_ref().unwrap_or(&self.environment)
+    }
 }
 
 /// Keyed by (repository, sha).
@@ -61,6 +71,9 @@ pub struct Incident {
     pub title: Option<String>,
     pub url: Option<String>,
     pub started_at: Timestamp,
+    /// Nobody said when it was opened: `started_at` is when it was first heard of.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub start_unknown: bool,
     pub acknowledged_at: Option<Timestamp>,
     /// Cleared again when the incident reopens.
     pub resolved_at: Option<Timestamp>,
@@ -75,11 +88,11 @@ fn newer<T: Clone>(known: &mut Option<T>, said: Option<&T>) {
     }
 }
 
-/// Sorted by event time; facts of the same instant by their content, so that ties are settled
-/// the same way whatever order they came in.
-fn in_order<T: Serialize>(facts: &[T], time: impl Fn(&T) -> Timestamp) -> Vec<&T> {
+/// Sorted by `when`: the event time, and what goes before what at one instant; then by content,
+/// so that ties are settled the same way whatever order they came in.
+fn in_order<T: Serialize, K: Ord>(facts: &[T], when: impl Fn(&T) -> K) -> Vec<&T> {
     let mut sorted: Vec<&T> = facts.iter().collect();
-    sorted.sort_by_cached_key(|fact| (time(fact), serde_json::to_string(fact).unwrap_or_default()));
+    sorted.sort_by_cached_key(|fact| (when(fact), serde_json::to_string(fact).unwrap_or_default()));
     sorted
 }
 
@@ -95,6 +108,7 @@ pub fn fold_deployment(facts: &[DeploymentEvent]) -> Option<Deployment> {
         key: first.key.clone(),
         service: first.service.clone(),
         environment: first.environment.clone(),
+        place: None,
         version: None,
         commit: None,
         repository: None,
@@ -111,6 +125,7 @@ pub fn fold_deployment(facts: &[DeploymentEvent]) -> Option<Deployment> {
     for fact in &sorted {
         state.service.clone_from(&fact.service);
         state.environment.clone_from(&fact.environment);
+        newer(&mut state.place, fact.place.as_ref());
         newer(&mut state.version, fact.version.as_ref());
         newer(&mut state.commit, fact.commit.as_ref());
         newer(&mut state.repository, fact.repository.as_ref());
@@ -196,8 +211,9 @@ pub fn fold_change(facts: &[ChangeEvent]) -> Option<Change> {
 /// The incident starts where its earliest fact says so; a resolution holds until a later fact
 /// opens the incident again.
 pub fn fold_incident(facts: &[IncidentEvent]) -> Option<Incident> {
-    let sorted = in_order(facts, |fact| fact.time);
+    let sorted = in_order(facts, |fact| (fact.time, rank(fact.status)));
     let first = *sorted.first()?;
+    let opened = sorted.iter().any(|fact| fact.status == IncidentStatus::Opened || fact.started_at.is_some());
     let mut state = Incident {
         key: first.key.clone(),
         service: None,
@@ -207,6 +223,7 @@ pub fn fold_incident(facts: &[IncidentEvent]) -> Option<Incident> {
         title: None,
         url: None,
         started_at: first.time,
+        start_unknown: !opened,
         acknowledged_at: None,
         resolved_at: None,
         deployments: Vec::new(),
@@ -231,6 +248,16 @@ pub fn fold_incident(facts: &[IncidentEvent]) -> Option<Incident> {
     state.deployments.sort();
     state.started_at = declared_start.unwrap_or(state.started_at);
     Some(state)
+}
+
+/// Of statuses at one instant (sources that count in seconds), the natural order.
+const fn rank(status: IncidentStatus) -> u8 {
+    match status {
+        IncidentStatus::Opened => 0,
+        IncidentStatus::Acknowledged => 1,
+        IncidentStatus::Resolved => 2,
+        IncidentStatus::Reopened => 3,
+    }
 }
 
 fn apply_status(state: &mut Incident, fact: &IncidentEvent) {

@@ -6,41 +6,40 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::auth::Scope;
+use super::listing::{canonical, known_place};
+use super::params::{PageParams, Params, cursor, invalid, one_of};
 use super::{Caller, Problem};
 use crate::alert::{Alert, Group, Kind, State};
 use crate::app::App;
 use crate::store::outbox::{self, Delivery};
 use crate::store::{alert, alert::Position};
 
-const DEFAULT_LIMIT: usize = 100;
-const MAX_LIMIT: usize = 500;
-
 pub fn configure(routes: &mut ServiceConfig) {
     routes.service(list).service(one);
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Filter {
-    state: Option<State>,
+    #[param(value_type = Option<State>)]
+    state: Option<String>,
     service: Option<String>,
+    /// An environment of the configuration, or a name that sources use.
     environment: Option<String>,
-    kind: Option<Kind>,
-    /// `next` of the page before.
-    cursor: Option<String>,
-    /// 1 to 500; 100 by default.
-    limit: Option<usize>,
+    #[param(value_type = Option<Kind>)]
+    kind: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Page {
+struct AlertPage {
     /// The newest first.
     items: Vec<Alert>,
+    /// `cursor` of the next page; `null` on the last.
     next: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Detail {
+struct AlertDetail {
     #[serde(flatten)]
     alert: Alert,
     /// The alerts it shares its messages with; `null` while nobody was told.
@@ -50,45 +49,53 @@ struct Detail {
 }
 
 /// Alerts, pending, firing and resolved, the newest first.
-#[utoipa::path(tag = "alerts", params(Filter), responses((status = 200, body = Page), (status = 400, body = Problem)))]
+#[utoipa::path(tag = "alerts", params(Filter, PageParams), responses(
+    (status = 200, body = AlertPage),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+))]
 #[get("/api/v1/alerts")]
-async fn list(caller: Caller, app: web::Data<App>, filter: web::Query<Filter>) -> Result<web::Json<Page>, Problem> {
+async fn list(
+    caller: Caller,
+    app: web::Data<App>,
+    params: Params<Filter, PageParams>,
+) -> Result<web::Json<AlertPage>, Problem> {
     caller.require(Scope::Read)?;
-    let filter = filter.into_inner();
-    let limit = filter.limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(Problem::bad_request("bad_parameter", "limit must be from 1 to 500").at("limit"));
-    }
-    let wanted = filter.wanted()?;
+    let Params(own, page) = params;
+    let limit = page.limit()?;
+    let no_cursor = || invalid("cursor", "must be `next` of a page of this list");
+    let before = page.cursor::<String>()?.map(|text| Position::parse(&text).ok_or_else(no_cursor)).transpose()?;
+    let wanted = alert::Filter {
+        state: one_of("state", own.state.as_deref(), "pending, firing, resolved")?,
+        service: own.service,
+        environment: canonical(&app, own.environment),
+        kind: one_of("kind", own.kind.as_deref(), "burn_rate, rollback, test")?,
+        before,
+    };
     let mut items = alert::page(&mut app.store.read().await?, &wanted, limit.saturating_add(1)).await?;
+    if items.is_empty() && wanted.before.is_none() {
+        known_place(&app, wanted.service.as_deref(), wanted.environment.as_deref()).await?;
+    }
     let more = items.len() > limit;
     items.truncate(limit);
-    let next = items.last().filter(|_| more).map(|alert| Position::of(alert).to_string());
-    Ok(web::Json(Page { items, next }))
-}
-
-impl Filter {
-    fn wanted(self) -> Result<alert::Filter, Problem> {
-        let unreadable = || Problem::bad_request("bad_parameter", "this is no cursor of an earlier page").at("cursor");
-        let before = self.cursor.map(|cursor| Position::parse(&cursor).ok_or_else(unreadable)).transpose()?;
-        let Self { state, service, environment, kind, .. } = self;
-        Ok(alert::Filter { state, service, environment, kind, before })
-    }
+    let next = items.last().filter(|_| more).and_then(|alert| cursor(&Position::of(alert).to_string()));
+    Ok(web::Json(AlertPage { items, next }))
 }
 
 /// One alert, its group, and what became of each message.
 #[utoipa::path(tag = "alerts", params(("id", description = "As the list has it")),
-    responses((status = 200, body = Detail), (status = 404, body = Problem)))]
+    responses((status = 200, body = AlertDetail), (status = 404, body = Problem)))]
 #[get("/api/v1/alerts/{id}")]
-async fn one(caller: Caller, app: web::Data<App>, id: web::Path<String>) -> Result<web::Json<Detail>, Problem> {
+async fn one(caller: Caller, app: web::Data<App>, id: web::Path<String>) -> Result<web::Json<AlertDetail>, Problem> {
     caller.require(Scope::Read)?;
     let mut conn = app.store.read().await?;
     let found = alert::find(&mut conn, &id).await?;
-    let alert = found.ok_or_else(|| Problem::not_found(format!("no alert has the id {:?}", id.as_str())))?;
+    let alert = found
+        .ok_or_else(|| Problem::not_found(format!("no alert has the id `{id}`; GET /api/v1/alerts lists them")))?;
     let group = alert::group_of(&mut conn, &alert.id).await?;
     let deliveries = match &group {
         Some(group) => outbox::deliveries(&mut conn, &group.id).await?,
         None => Vec::new(),
     };
-    Ok(web::Json(Detail { alert, group, deliveries }))
+    Ok(web::Json(AlertDetail { alert, group, deliveries }))
 }

@@ -1,7 +1,6 @@
 //! Who calls, and what they may do. Deny by default.
 
 use std::future::{Ready, ready};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::dev::Payload;
 use actix_web::http::{StatusCode, header};
@@ -10,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::keys::Keys;
-use super::{Problem, loopback};
+use super::{Problem, hints, loopback};
 
 /// What a key may do. `Admin` may everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
@@ -56,10 +55,8 @@ impl Caller {
         if self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin) {
             return Ok(());
         }
-        let detail = format!(
-            "this key lacks the scope `{0}`; create one with `devpulse keys create --scope {0}`",
-            scope.as_str()
-        );
+        let detail =
+            format!("this key lacks the scope `{}`; create one with `{}`", scope.as_str(), hints::create_key(scope));
         Err(Problem::new(StatusCode::FORBIDDEN, "missing_scope", detail))
     }
 }
@@ -76,7 +73,9 @@ impl FromRequest for Caller {
 }
 
 fn unauthorized() -> Problem {
-    let detail = "send `Authorization: Bearer dp_…`; create a key with `devpulse keys create`";
+    let command = hints::create_key(Scope::Read);
+    let detail =
+        format!("send `Authorization: Bearer dp_…`; create a key with `{command}` (or ingest, operate, admin)");
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
 }
 
@@ -85,32 +84,21 @@ pub struct Door {
     pub keys: Keys,
     /// Whether every address listened on is loopback.
     pub on_loopback: bool,
-    told: AtomicBool,
 }
 
 impl Door {
-    pub const fn new(keys: Keys, on_loopback: bool) -> Self {
-        Self { keys, on_loopback, told: AtomicBool::new(false) }
-    }
-
     /// # Errors
     /// 401 problem for whoever is nobody.
     pub async fn admit(&self, request: &HttpRequest) -> Result<Caller, Problem> {
         if let Some(authorization) = request.headers().get(header::AUTHORIZATION) {
             let token = authorization.to_str().ok().and_then(bearer).ok_or_else(unauthorized)?;
             let refused = || {
-                let detail = "this key is unknown or revoked";
+                let detail = "this key is unknown or revoked; `devpulse keys list` shows all keys";
                 Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
             };
             return self.keys.check(token).await.ok_or_else(refused);
         }
         if self.on_loopback && loopback::is_local(request) && !self.keys.any().await {
-            if !self.told.swap(true, Ordering::Relaxed) {
-                tracing::warn!(
-                    "NO API KEY EXISTS: every process on this machine may do everything here; \
-                     `devpulse keys create` ends this"
-                );
-            }
             return Ok(Caller { name: "loopback".to_owned(), scopes: Scope::ALL.to_vec() });
         }
         Err(unauthorized())

@@ -35,7 +35,6 @@ impl From<Unreadable> for Problem {
     }
 }
 
-/// Nothing was kept either way, so the same request may be sent again.
 impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Self {
         match error {
@@ -44,6 +43,10 @@ impl From<SubmitError> for Problem {
                 problem.retry_after_seconds = Some(1);
                 problem
             }
+            SubmitError::InDoubt => Self::unavailable(
+                "the database went away while it committed: the request may have been kept; send it again if its \
+                 events have ids or it has an Idempotency-Key, so that nothing counts twice",
+            ),
             SubmitError::Store(reason) => {
                 tracing::error!(%reason, "events could not be committed");
                 Self::unavailable("the database did not commit; nothing was kept, send the request again")

@@ -126,7 +126,7 @@ pub async fn explanation(
 
 fn unknown_metric(name: &str) -> Problem {
     let mut problem = not_known("metric", name, Metric::ALL.map(Metric::name));
-    problem.detail = format!("{}; known are: {}", problem.detail, Metric::ALL.map(Metric::name).join(", "));
+    problem.detail = format!("{}; the metrics are: {}", problem.detail, Metric::ALL.map(Metric::name).join(", "));
     problem
 }
 

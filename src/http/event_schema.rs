@@ -193,4 +193,18 @@ mod tests {
             assert_eq!(shown, read, "{kind}");
         }
     }
+
+    /// The fields that the table below `## kind` names.
+    fn documented(kind: &str) -> Vec<&'static str> {
+        let document = include_str!("../../docs/events.md");
+        let section = document.split("\n## ").find(|section| section.lines().next() == Some(kind)).unwrap_or_default();
+        section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect()
+    }
+
+    #[test]
+    fn the_document_names_exactly_the_fields_that_are_read() {
+        for kind in TYPES {
+            assert_eq!(documented(kind), fields(kind), "docs/events.md, {kind}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use super::Problem;
 use super::params::{PageParams, cursor, invalid, time};
 use super::selection::{known_service, not_known};
 use crate::app::App;
+use crate::config::EnvironmentNames;
 use crate::store::derived::{DoraCache, Wanted};
 use crate::store::history::{ListFilter, Page, other_places};
 use crate::time::Timestamp;
@@ -41,6 +42,22 @@ impl<T> From<Page<T>> for Listing<T> {
     fn from(page: Page<T>) -> Self {
         Self { next: page.next.as_ref().and_then(cursor), items: page.items }
     }
+}
+
+/// For a list that came out empty: an empty answer is about something that exists.
+///
+/// # Errors
+/// 404 for services and environments nobody knows.
+pub async fn known_place(app: &App, service: Option<&str>, environment: Option<&str>) -> Result<(), Problem> {
+    let (service, environment) = (service.map(str::to_owned), environment.map(str::to_owned));
+    let place = ListParams { service, environment, ..ListParams::default() };
+    place.environments(app, &app.dora).await.map(drop)
+}
+
+/// The configured name of an environment, whichever of its names was asked for.
+pub fn canonical(app: &App, environment: Option<String>) -> Option<String> {
+    let config = app.config.load();
+    environment.map(|name| EnvironmentNames::new(&config.environments).canonical(&name).to_owned())
 }
 
 impl ListParams {

@@ -1,7 +1,7 @@
 //! Around every request: its id, its span, its metrics, and errors as problems.
 
 use actix_web::Error;
-use actix_web::body::BoxBody;
+use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use actix_web::http::{Method, StatusCode};
@@ -41,7 +41,7 @@ pub async fn observe(request: ServiceRequest, next: Next<BoxBody>) -> Result<Ser
         request_id = id,
     );
     trace::continue_from(&span, request.headers());
-    let mut response = as_problem(next.call(request).instrument(span.clone()).await?);
+    let mut response = ended(as_problem(next.call(request).instrument(span.clone()).await?));
 
     let status = response.status();
     span.record("http.response.status_code", status.as_u16());
@@ -106,6 +106,23 @@ fn as_problem(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     let (mut response, _) = response.into_parts();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     ServiceResponse::new(request, response.set_body(BoxBody::new(body)))
+}
+
+/// JSON ends its line: answers that a terminal shows one after the other do not run together.
+fn ended(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if !kind.is_some_and(|kind| kind.starts_with("application/") && kind.ends_with("json")) {
+        return response;
+    }
+    response.map_body(|_, body| match body.try_into_bytes() {
+        Ok(bytes) if !bytes.is_empty() => {
+            let mut bytes = Vec::from(bytes);
+            bytes.push(b'\n');
+            BoxBody::new(bytes)
+        }
+        Ok(bytes) => BoxBody::new(bytes),
+        Err(body) => body,
+    })
 }
 
 const fn kind(status: StatusCode) -> &'static str {

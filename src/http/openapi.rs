@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use actix_web::{HttpResponse, get, web};
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::schema::AnyOfBuilder;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Content, OpenApi, Ref, ResponseBuilder};
+use utoipa::openapi::{Content, ObjectBuilder, OpenApi, Ref, RefOr, ResponseBuilder, Schema, Type};
 
 use super::Problem;
 use crate::dora::count::LeadFrom;
@@ -41,9 +42,13 @@ pub fn base() -> OpenApi {
 pub fn finish(mut api: OpenApi) -> Spec {
     let scheme = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("`dp_<id>_<secret>`, made by `devpulse keys create`"));
+        .description(Some("`dp_<id>_<secret>`, created by `devpulse keys create`"));
     let components = api.components.get_or_insert_default();
     components.security_schemes.insert("key".to_owned(), SecurityScheme::Http(scheme.build()).into());
+    // Its wire form is a sentence, whatever its variants are called.
+    let sentence = ObjectBuilder::new().schema_type(Type::String).description(Some("Why there is no value, in words."));
+    components.schemas.insert("NoValue".to_owned(), sentence.build().into());
+    components.schemas.values_mut().for_each(absent_not_null);
     let mut methods = HashMap::new();
     for (path, item) in &mut api.paths.paths {
         let found: Vec<&str> = operations(item)
@@ -57,6 +62,23 @@ pub fn finish(mut api: OpenApi) -> Spec {
     }
     // A description that cannot be written would be a fault of the build; a test reads it back.
     Spec { json: api.to_json().unwrap_or_default(), methods }
+}
+
+/// A flattened part that is optional may be absent; its derive says that it may be `null`.
+fn absent_not_null(schema: &mut RefOr<Schema>) {
+    let RefOr::T(Schema::AllOf(whole)) = schema else { return };
+    for part in &mut whole.items {
+        let RefOr::T(Schema::OneOf(choice)) = part else { continue };
+        let is_null = |option: &RefOr<Schema>| {
+            serde_json::to_value(option).is_ok_and(|json| json.get("type").is_some_and(|kind| kind == "null"))
+        };
+        if choice.items.iter().any(is_null) {
+            let present = choice.items.drain(..).filter(|option| !is_null(option));
+            let absent = RefOr::from(ObjectBuilder::new().schema_type(Type::Object).build());
+            let any = present.chain([absent]).fold(AnyOfBuilder::new(), AnyOfBuilder::item);
+            *part = Schema::from(any.build()).into();
+        }
+    }
 }
 
 fn operations(item: &mut PathItem) -> Vec<(&'static str, &mut Operation)> {

@@ -72,16 +72,20 @@ fn names<T: IntoParams>() -> Vec<String> {
     T::into_params(|| None).into_iter().map(|parameter| parameter.name).collect()
 }
 
+/// Every field is an optional text and every name is known by now, so this fails for nobody.
 fn typed<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
     let parsed = web::Query::<T>::from_query(query);
-    parsed.map(web::Query::into_inner).map_err(|error| Problem::bad_request("invalid_parameter", error.to_string()))
+    parsed.map(web::Query::into_inner).map_err(|_| Problem::bad_request("invalid_parameter", "the query is unreadable"))
 }
 
 fn unknown_parameter(name: &str, known: &[String]) -> Problem {
-    let known_names = known.join(", ");
     let hint = suggestion(name, known.iter().map(String::as_str)).unwrap_or_default();
-    let detail = format!("the parameter `{name}` is not known{hint}; known are: {known_names}");
-    Problem::bad_request("unknown_parameter", detail).at(name)
+    let allowed = if known.is_empty() {
+        "there are no parameters here".to_owned()
+    } else {
+        format!("allowed: {}", known.join(", "))
+    };
+    Problem::bad_request("unknown_parameter", format!("unknown parameter `{name}`{hint}; {allowed}")).at(name)
 }
 
 /// `: did you mean …?` where one of the known names is alike.
@@ -112,7 +116,7 @@ pub fn window(name: &str, text: &str) -> Result<Duration, Problem> {
     let parsed = duration::parse(text).map_err(|what| invalid(name, &what))?;
     let century = Duration::from_hours(36_525 * 24);
     if parsed.is_zero() || parsed > century {
-        return Err(invalid(name, "must be longer than nothing and at most a century"));
+        return Err(invalid(name, "must be longer than zero and at most 100 years"));
     }
     Ok(parsed)
 }
@@ -124,7 +128,23 @@ pub fn window(name: &str, text: &str) -> Result<Duration, Problem> {
 pub fn one_of<T: DeserializeOwned>(name: &str, text: Option<&str>, names: &str) -> Result<Option<T>, Problem> {
     let Some(text) = text else { return Ok(None) };
     let parsed = serde_json::from_value(serde_json::Value::String(text.to_owned()));
-    parsed.map(Some).map_err(|_| invalid(name, &format!("must be one of {names}")))
+    parsed.map(Some).map_err(|_| not_one_of(name, text, names))
+}
+
+/// 400: `text` is none of `names`, a list with commas.
+pub fn not_one_of(name: &str, text: &str, names: &str) -> Problem {
+    let hint = suggestion(text, names.split(", ")).unwrap_or_default();
+    invalid(name, &format!("must be one of {names}, not `{text}`{hint}"))
+}
+
+/// # Errors
+/// 400 for anything but `true` and `false`.
+pub fn flag(name: &str, text: Option<&str>) -> Result<bool, Problem> {
+    match text {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(invalid(name, "must be true or false")),
+    }
 }
 
 /// A page of a list.
@@ -178,6 +198,14 @@ mod tests {
         );
         assert!(problem.detail.contains("did you mean `limit`?"), "{}", problem.detail);
         assert!(parse("limit=3&limit=4").is_err());
+    }
+
+    #[test]
+    fn a_value_that_does_not_exist_is_named_with_those_that_do() {
+        let problem = one_of::<crate::alert::State>("state", Some("fireing"), "pending, firing, resolved").unwrap_err();
+        assert_eq!((problem.kind, problem.pointer.as_deref()), ("invalid_parameter", Some("state")));
+        let said = "`state` must be one of pending, firing, resolved, not `fireing`: did you mean `firing`?";
+        assert_eq!(problem.detail, said);
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! `/api/v1/quarantine`: versions that were rolled back and must not be gone back to.
 
-use actix_web::web::{self, Query};
-use actix_web::{delete, get};
+use actix_web::{delete, get, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::auth::Scope;
+use super::params::{Params, flag};
 use super::{Caller, Problem};
 use crate::app::App;
 use crate::store::quarantine::{self, Quarantined};
@@ -19,12 +19,11 @@ pub fn configure(cfg: &mut ServiceConfig) {
 const LIMIT: i64 = 1_000;
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct QuarantineParams {
     /// True: also those that were lifted, with when and by whom.
-    #[serde(default)]
-    lifted: bool,
+    #[param(value_type = Option<bool>)]
+    lifted: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -39,10 +38,11 @@ struct QuarantineList {
 async fn list_quarantine(
     caller: Caller,
     app: web::Data<App>,
-    params: Query<QuarantineParams>,
+    params: Params<QuarantineParams>,
 ) -> Result<web::Json<QuarantineList>, Problem> {
     caller.require(Scope::Read)?;
-    let items = quarantine::list(&mut app.store.read().await?, params.lifted, LIMIT).await?;
+    let lifted = flag("lifted", params.0.lifted.as_deref())?;
+    let items = quarantine::list(&mut app.store.read().await?, lifted, LIMIT).await?;
     Ok(web::Json(QuarantineList { items }))
 }
 
@@ -67,7 +67,9 @@ async fn lift_quarantine(
     let mut tx = app.store.begin().await?;
     let place = (service.as_str(), environment.as_str());
     if !quarantine::lift(&mut tx, place, &version, &caller.name, app.clock.now()).await? {
-        return Err(Problem::not_found(format!("{version} of {service} in {environment} is not in quarantine")));
+        return Err(Problem::not_found(format!(
+            "version `{version}` of `{service}` in `{environment}` is not in quarantine; GET /api/v1/quarantine lists those that are"
+        )));
     }
     tx.commit().await?;
     tracing::info!(service, environment, version, by = caller.name, "a version was let out of quarantine");

@@ -1,6 +1,6 @@
 //! What no handler answers: unknown paths, wrong methods, and input that the extractors refuse.
 
-use actix_web::error::{JsonPayloadError, QueryPayloadError};
+use actix_web::error::JsonPayloadError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
@@ -16,7 +16,7 @@ pub async fn nowhere(request: HttpRequest, spec: web::Data<Spec>) -> HttpRespons
     let pattern = request.resource_map().match_pattern(request.path());
     let methods = pattern.and_then(|pattern| spec.methods.get(&pattern).cloned());
     let Some(methods) = methods else {
-        let detail = format!("nothing is at {}; the API is described at /api/openapi.json", request.path());
+        let detail = format!("there is no {} here; the API is described at /api/openapi.json", request.path());
         return Problem::not_found(detail).error_response();
     };
     let detail = format!("{} does not work here; use {methods}", request.method());
@@ -28,32 +28,12 @@ pub async fn nowhere(request: HttpRequest, spec: web::Data<Spec>) -> HttpRespons
     response
 }
 
-pub fn query() -> web::QueryConfig {
-    web::QueryConfig::default().error_handler(|error, _| query_problem(&error).into())
-}
-
 pub fn path() -> web::PathConfig {
     web::PathConfig::default().error_handler(|error, _| Problem::not_found(error.to_string()).into())
 }
 
 pub fn json() -> web::JsonConfig {
     web::JsonConfig::default().limit(JSON_LIMIT).error_handler(|error, _| json_problem(&error).into())
-}
-
-fn query_problem(error: &QueryPayloadError) -> Problem {
-    let text = match error {
-        QueryPayloadError::Deserialize(error) => error.to_string(),
-        other => other.to_string(),
-    };
-    let named = |prefix: &str| text.strip_prefix(prefix).and_then(|rest| rest.split('`').next()).map(str::to_owned);
-    if let Some(name) = named("unknown field `") {
-        return Problem::bad_request("unknown_parameter", text).at(name);
-    }
-    let problem = Problem::bad_request("bad_parameter", text.clone());
-    match named("missing field `") {
-        Some(name) => problem.at(name),
-        None => problem,
-    }
 }
 
 fn json_problem(error: &JsonPayloadError) -> Problem {

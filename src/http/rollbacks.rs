@@ -1,15 +1,13 @@
 //! `/api/v1/rollbacks`: what was decided and why, how far it is, and what people may do about it.
 
-use actix_web::http::StatusCode;
-use actix_web::web::{self, Query};
-use actix_web::{get, post};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use actix_web::{get, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::auth::Scope;
+use super::listing::{canonical, known_place};
+use super::params::{PageParams, Params, cursor, one_of};
 use super::{Caller, Problem};
 use crate::app::App;
 use crate::event::EntityKey;
@@ -23,19 +21,14 @@ pub fn configure(cfg: &mut ServiceConfig) {
     cfg.service(list_rollbacks).service(show_rollback).service(approve_rollback).service(cancel_rollback);
 }
 
-const MAX_LIMIT: u32 = 200;
-
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct ListParams {
+struct RollbackParams {
     service: Option<String>,
+    /// An environment of the configuration, or a name that sources use.
     environment: Option<String>,
-    state: Option<RollbackState>,
-    /// Rollbacks per page: 1 to 200, 50 when absent.
-    limit: Option<u32>,
-    /// `next` of the page before.
-    cursor: Option<String>,
+    #[param(value_type = Option<RollbackState>)]
+    state: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -98,31 +91,35 @@ impl From<&Rollback> for RollbackSummary {
 }
 
 /// Rollbacks: decided, proposed, shadowed, refused; newest first.
-#[utoipa::path(tag = "rollbacks", params(ListParams), responses(
+#[utoipa::path(tag = "rollbacks", params(RollbackParams, PageParams), responses(
     (status = 200, body = RollbackPage),
-    (status = 400, body = Problem, description = "A parameter is unknown or out of range."),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
 ))]
 #[get("/api/v1/rollbacks")]
 async fn list_rollbacks(
     caller: Caller,
     app: web::Data<App>,
-    params: Query<ListParams>,
+    params: Params<RollbackParams, PageParams>,
 ) -> Result<web::Json<RollbackPage>, Problem> {
     caller.require(Scope::Read)?;
-    let ListParams { service, environment, state, limit, cursor } = params.into_inner();
-    let limit = limit.unwrap_or(50);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(Problem::bad_request("invalid_parameter", format!("limit must be 1 to {MAX_LIMIT}")).at("limit"));
+    let Params(own, page) = params;
+    let limit = page.limit()?;
+    let after = page.cursor::<(i64, String)>()?.map(|(at, id)| (Timestamp::from_micros(at), id));
+    let states = RollbackState::ALL.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(", ");
+    let filter = Filter {
+        service: own.service,
+        environment: canonical(&app, own.environment),
+        state: one_of("state", own.state.as_deref(), &states)?,
+    };
+    let rows = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let mut found = rollback::page(&mut app.store.read().await?, &filter, after.as_ref(), rows).await?;
+    if found.is_empty() && after.is_none() {
+        known_place(&app, filter.service.as_deref(), filter.environment.as_deref()).await?;
     }
-    let after = cursor.as_deref().map(decode_cursor).transpose()?;
-    let mut conn = app.store.read().await?;
-    let filter = Filter { service, environment, state };
-    let mut found = rollback::page(&mut conn, &filter, after.as_ref(), i64::from(limit) + 1).await?;
-    let more = found.len() > usize::try_from(limit).unwrap_or(usize::MAX);
-    if more {
-        found.pop();
-    }
-    let next = found.last().filter(|_| more).map(encode_cursor);
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| more).and_then(|last| cursor(&(last.decided_at.micros(), &last.id)));
     Ok(web::Json(RollbackPage { items: found.iter().map(RollbackSummary::from).collect(), next }))
 }
 
@@ -183,7 +180,9 @@ async fn cancel_rollback(
 
 async fn detail(app: &App, id: &str) -> Result<web::Json<RollbackDetail>, Problem> {
     let found = rollback::load(&mut app.store.read().await?, id).await?;
-    let (rollback, steps) = found.ok_or_else(|| Problem::not_found(format!("there is no rollback {id}")))?;
+    let (rollback, steps) = found.ok_or_else(|| {
+        Problem::not_found(format!("no rollback has the id `{id}`; GET /api/v1/rollbacks lists them"))
+    })?;
     let steps = steps.into_iter().map(shown).collect();
     let summary = RollbackSummary::from(&rollback);
     Ok(web::Json(RollbackDetail { rollback: summary, decision: rollback.decision, steps, history: rollback.history }))
@@ -197,41 +196,12 @@ fn shown(mut step: Step) -> Step {
     step
 }
 
-fn encode_cursor(last: &Rollback) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{}/{}", last.decided_at.micros(), last.id))
-}
-
-fn decode_cursor(cursor: &str) -> Result<(Timestamp, String), Problem> {
-    let text = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let parsed = text.as_deref().and_then(|text| {
-        let (at, id) = text.split_once('/')?;
-        Some((Timestamp::from_micros(at.parse().ok()?), id.to_owned()))
-    });
-    parsed.ok_or_else(|| {
-        Problem::bad_request("invalid_parameter", "cursor must be `next` of an earlier page").at("cursor")
-    })
-}
-
 impl From<ActError> for Problem {
     fn from(error: ActError) -> Self {
         match error {
             ActError::NotFound => Self::not_found(error.to_string()),
-            ActError::Conflict(why) => Self::new(StatusCode::CONFLICT, "conflict", why),
+            ActError::Conflict(why) => Self::conflict(why),
             ActError::Store(error) => error.into(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_foreign_cursor_is_refused() {
-        for cursor in ["", "x", "!!", &URL_SAFE_NO_PAD.encode("no time/id"), &URL_SAFE_NO_PAD.encode("17")] {
-            assert_eq!(decode_cursor(cursor).unwrap_err().status, 400, "{cursor}");
-        }
-        let cursor = URL_SAFE_NO_PAD.encode("17/a/b");
-        assert_eq!(decode_cursor(&cursor).unwrap(), (Timestamp::from_micros(17), "a/b".to_owned()));
     }
 }

@@ -3,14 +3,15 @@
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
-    alerts, changes, deployments, dora, events, health, incidents, metrics, openapi, quarantine, rollbacks, services,
-    slos, stream, webhooks,
+    alerts, changes, deployments, dora, events, health, incidents, index, metrics, openapi, quarantine, rollbacks,
+    services, slos, stream, webhooks,
 };
 use crate::config::Config;
 
 /// The whole surface.
 pub fn configure(routes: &mut ServiceConfig) {
     routes.service(health::healthy).service(health::ready);
+    routes.service(index::index);
     routes.service(metrics::scrape).service(openapi::describe);
     routes.service(stream::listen);
     routes.configure(events::configure).configure(webhooks::configure);
@@ -25,7 +26,7 @@ pub fn is_health(path: &str) -> bool {
     matches!(path, "/-/healthy" | "/-/ready")
 }
 
-/// Needs no key: webhooks carry signatures of their own.
+/// Needs no key: the index has no secrets, webhooks carry signatures of their own.
 pub fn is_public(path: &str, config: &Config) -> bool {
-    path.starts_with("/api/v1/webhooks/") || (path == "/metrics" && config.server.metrics_public)
+    path == "/" || path.starts_with("/api/v1/webhooks/") || (path == "/metrics" && config.server.metrics_public)
 }

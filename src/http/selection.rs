@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Problem;
-use super::params::{invalid, one_of, suggestion, time, window};
+use super::params::{flag, invalid, one_of, suggestion, time, window};
 use crate::app::App;
 use crate::config::Config;
 use crate::config::model::Team;
@@ -133,7 +133,7 @@ pub fn services_of(config: &Config, team: &str) -> BTreeSet<String> {
 
 pub fn not_known<'a>(what: &'static str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Problem {
     let hint = suggestion(name, known).unwrap_or_default();
-    Problem::not_found(format!("the {what} `{name}` is not known{hint}")).at(what)
+    Problem::not_found(format!("unknown {what} `{name}`{hint}")).at(what)
 }
 
 /// # Errors
@@ -180,11 +180,7 @@ fn question(params: &DoraParams, team: Option<&Team>, now: Timestamp) -> Result<
     };
     let week_starts_on = team.map_or(Weekday::Mon, |team| team.week_starts_on);
     let names = "authored, committed, merged, first_commit_of_pull_request";
-    let exclude_rollbacks = match params.exclude_rollbacks.as_deref() {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(_) => return Err(invalid("exclude_rollbacks", "must be true or false")),
-    };
+    let exclude_rollbacks = flag("exclude_rollbacks", params.exclude_rollbacks.as_deref())?;
     Ok(Question {
         window: asked_window(params, now)?,
         now,

@@ -40,7 +40,6 @@ pub fn start(listener: TcpListener, gate: Arc<Gate>, metrics: PrometheusHandle, 
             .app_data(patience.clone())
             .app_data(web::Data::new(openapi::finish(api)))
             .app_data(web::PayloadConfig::new(max_body))
-            .app_data(refuse::query())
             .app_data(refuse::path())
             .app_data(refuse::json())
             .default_service(web::to(refuse::nowhere))

@@ -6,6 +6,8 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::auth::Scope;
+use super::listing::{canonical, known_place};
+use super::params::{PageParams, Params, cursor, suggestion};
 use super::{Caller, Problem};
 use crate::app::App;
 use crate::slo::SloStatus;
@@ -15,46 +17,60 @@ pub fn configure(routes: &mut ServiceConfig) {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Filter {
     service: Option<String>,
+    /// An environment of the configuration, or a name that sources use.
     environment: Option<String>,
-    /// Objectives whose name sorts after this one: `next` of the page before.
-    cursor: Option<String>,
-    /// 1 to 500; 100 by default.
-    limit: Option<usize>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Page {
+struct SloPage {
+    /// By name.
     items: Vec<SloStatus>,
+    /// `cursor` of the next page; `null` on the last.
     next: Option<String>,
 }
 
 /// Budgets, burn rates per window, verdicts of the alert pairs, time to exhaustion.
-#[utoipa::path(tag = "slos", params(Filter), responses((status = 200, body = Page), (status = 400, body = Problem)))]
+#[utoipa::path(tag = "slos", params(Filter, PageParams), responses(
+    (status = 200, body = SloPage),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+))]
 #[get("/api/v1/slos")]
-async fn list(caller: Caller, app: web::Data<App>, filter: web::Query<Filter>) -> Result<web::Json<Page>, Problem> {
+async fn list(
+    caller: Caller,
+    app: web::Data<App>,
+    params: Params<Filter, PageParams>,
+) -> Result<web::Json<SloPage>, Problem> {
     caller.require(Scope::Read)?;
-    let limit = filter.limit.unwrap_or(100);
-    if !(1..=500).contains(&limit) {
-        return Err(Problem::bad_request("bad_parameter", "limit must be from 1 to 500").at("limit"));
+    let Params(Filter { service, environment }, page) = params;
+    let (limit, after) = (page.limit()?, page.cursor::<String>()?);
+    let environment = canonical(&app, environment);
+    let found = statuses(&app, service.as_deref(), environment.as_deref(), after.as_deref(), limit);
+    if found.items.is_empty() && after.is_none() {
+        known_place(&app, service.as_deref(), environment.as_deref()).await?;
     }
+    Ok(web::Json(found))
+}
+
+fn statuses(app: &App, service: Option<&str>, environment: Option<&str>, after: Option<&str>, limit: usize) -> SloPage {
     let now = app.clock.now();
     let live = app.live.read();
     let mut wanted: Vec<_> = live
         .all()
         .iter()
-        .filter(|tracked| filter.service.as_ref().is_none_or(|service| *service == tracked.slo.service))
-        .filter(|tracked| filter.environment.as_ref().is_none_or(|name| *name == tracked.slo.environment))
-        .filter(|tracked| filter.cursor.as_ref().is_none_or(|cursor| tracked.slo.name > *cursor))
+        .filter(|tracked| service.is_none_or(|service| *service == tracked.slo.service))
+        .filter(|tracked| environment.is_none_or(|name| *name == tracked.slo.environment))
+        .filter(|tracked| after.is_none_or(|after| *tracked.slo.name > *after))
         .collect();
     wanted.sort_by(|a, b| a.slo.name.cmp(&b.slo.name));
     let more = wanted.len() > limit;
     wanted.truncate(limit);
-    let next = wanted.last().filter(|_| more).map(|tracked| tracked.slo.name.clone());
+    let next = wanted.last().filter(|_| more).and_then(|tracked| cursor(&tracked.slo.name));
     let items = wanted.into_iter().map(|tracked| live.status(tracked, now)).collect();
-    Ok(web::Json(Page { items, next }))
+    SloPage { items, next }
 }
 
 /// One objective by its name.
@@ -65,6 +81,10 @@ async fn one(caller: Caller, app: web::Data<App>, name: web::Path<String>) -> Re
     caller.require(Scope::Read)?;
     let live = app.live.read();
     let tracked = live.all().iter().find(|tracked| tracked.slo.name == *name);
-    let tracked = tracked.ok_or_else(|| Problem::not_found(format!("no objective is named {name:?}")))?;
+    let tracked = tracked.ok_or_else(|| {
+        let names = live.all().iter().map(|tracked| tracked.slo.name.as_str());
+        let hint = suggestion(&name, names).unwrap_or_default();
+        Problem::not_found(format!("no objective is named `{name}`{hint}; GET /api/v1/slos lists them"))
+    })?;
     Ok(web::Json(live.status(tracked, app.clock.now())))
 }

@@ -14,6 +14,7 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use utoipa::IntoParams;
 
 use super::auth::Scope;
+use super::params::{Params, not_one_of};
 use super::{Caller, Problem};
 use crate::app::{App, StreamEvent};
 
@@ -22,7 +23,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const KINDS: [&str; 5] = ["deployment", "incident", "alert", "rollback", "slo"];
 
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Filter {
     /// Kinds wanted, separated by commas: deployment, incident, alert, rollback, slo. All without it.
     kind: Option<String>,
@@ -37,9 +38,9 @@ struct Filter {
     responses((status = 200, description = "Server-sent events", content_type = "text/event-stream"))
 )]
 #[get("/api/v1/stream")]
-pub async fn listen(caller: Caller, app: web::Data<App>, filter: web::Query<Filter>) -> Result<HttpResponse, Problem> {
+pub async fn listen(caller: Caller, app: web::Data<App>, filter: Params<Filter>) -> Result<HttpResponse, Problem> {
     caller.require(Scope::Read)?;
-    let kinds = kinds(filter.kind.as_deref())?;
+    let kinds = kinds(filter.0.kind.as_deref())?;
     let events = BroadcastStream::new(app.stream.subscribe()).filter_map(move |event| {
         let text = match event {
             Ok(event) => kinds.contains(&event.kind).then(|| event_text(&event)),
@@ -60,10 +61,8 @@ pub async fn listen(caller: Caller, app: web::Data<App>, filter: web::Query<Filt
 fn kinds(wanted: Option<&str>) -> Result<Vec<&'static str>, Problem> {
     let Some(wanted) = wanted else { return Ok(KINDS.to_vec()) };
     let known = |word: &str| {
-        KINDS.into_iter().find(|kind| *kind == word.trim()).ok_or_else(|| {
-            let detail = format!("`{}` is no kind; the kinds are {}", word.trim(), KINDS.join(", "));
-            Problem::bad_request("bad_parameter", detail).at("kind")
-        })
+        let found = KINDS.into_iter().find(|kind| *kind == word.trim());
+        found.ok_or_else(|| not_one_of("kind", word.trim(), &KINDS.join(", ")))
     };
     wanted.split(',').map(known).collect()
 }

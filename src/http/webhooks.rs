@@ -79,7 +79,7 @@ impl DeliveryOutcome {
         (status = 401, description = "The signature is missing or wrong", body = Problem),
         (status = 404, description = "GitHub is not configured as a source", body = Problem),
         (status = 413, description = "Too many bytes", body = Problem),
-        (status = 422, description = "A field that is needed is missing or wrong; see pointer", body = Problem),
+        (status = 422, description = "A required field is missing or wrong; see pointer", body = Problem),
         (status = 429, description = "Too many requests wait; see Retry-After", body = Problem),
         (status = 503, description = "The database does not answer; see Retry-After", body = Problem),
     ),

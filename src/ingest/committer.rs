@@ -67,6 +67,9 @@ pub enum SubmitError {
     /// Nothing was kept; the same request may be sent again.
     #[error("the database did not commit: {0}")]
     Store(String),
+    /// Nobody knows: the database went away while it committed.
+    #[error("the database does not say whether it committed")]
+    InDoubt,
 }
 
 /// What a commit group changed; handed to the evaluator, in commit order, after the commit.
@@ -114,6 +117,9 @@ pub(super) type Waiting = (Submission, oneshot::Sender<Result<Committed, SubmitE
 /// How the write path behaves.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The number of this process's lease: once another leads, nothing more is committed. `None`
+    /// where there is no lease to lose.
+    pub fencing: Option<i64>,
     /// Names this process's rows in the journal.
     pub replica: String,
     /// Requests that may wait for a commit before others are told to come back later.

@@ -241,10 +241,16 @@ pub trait Object {
             None => Ok(()),
             Some(Stray::Unknown(name)) => {
                 let pointer = format_args!("{at}/{}", step(name));
-                let known = || format!("is no known field; known are {}", Self::FIELDS.join(", "));
-                let detail = match suggestion(name, Self::FIELDS) {
+                let known = || format!("unknown field; known are {}", Self::FIELDS.join(", "));
+                let near = match &**name {
+                    "finished_at" | "timestamp" | "at" if Self::FIELDS.contains(&"time") => {
+                        "; did you mean `time`?".to_owned()
+                    }
+                    name => suggestion(name, Self::FIELDS),
+                };
+                let detail = match near {
                     near if near.is_empty() => known(),
-                    near => format!("is no known field{near}"),
+                    near => format!("unknown field{near}"),
                 };
                 Err(Fault::new(pointer, detail))
             }
@@ -354,7 +360,7 @@ impl<'a> Field<Text<'a>> {
                 Ok(()) => Ok(Some(text)),
                 Err(reason) => Err(Fault::new(at, reason)),
             },
-            Self::Wrong(found) => Err(Fault::new(at, format!("must be a text, not {found}"))),
+            Self::Wrong(found) => Err(Fault::new(at, format!("must be a string, not {found}"))),
         }
     }
 
@@ -376,7 +382,7 @@ impl<'a> Field<Text<'a>> {
             Self::Absent => return Ok(None),
             Self::Given(text) => text,
             Self::Wrong(found) => {
-                return Err(Fault::new(at, format!("must be an RFC 3339 time as a text, not {found}")));
+                return Err(Fault::new(at, format!("must be an RFC 3339 time as a string, not {found}")));
             }
         };
         Timestamp::parse(&text)

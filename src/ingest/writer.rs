@@ -13,7 +13,7 @@ use super::notices::Notices;
 use crate::store::in_doubt::{self, TransactionId};
 use crate::store::journal::{self, Place};
 use crate::store::materialise::Materialiser;
-use crate::store::{Store, StoreError, Tx};
+use crate::store::{Store, StoreError, Tx, lease};
 use crate::time::Clock;
 
 /// Items per commit group, about: the submission that reaches it is the group's last.
@@ -175,7 +175,7 @@ impl Writer {
         let place = Place { replica: self.settings.replica.clone(), sequence: self.sequence };
         // Nothing of the group is in it yet, so whatever is wrong is not the group's fault.
         let mut tx = self.store.begin().await.map_err(Failure::Unavailable)?;
-        let (written, id) = match fill(&mut tx, group, &place).await {
+        let (written, id) = match fill(&mut tx, group, &place, self.settings.fencing).await {
             Ok(filled) => filled,
             // A connection that cannot even undo is gone, whatever it called its error.
             Err(error) => {
@@ -255,7 +255,13 @@ async fn fill(
     tx: &mut Tx,
     group: &[Submission],
     place: &Place,
+    fencing: Option<i64>,
 ) -> Result<(Written, Option<TransactionId>), StoreError> {
+    if let Some(fencing) = fencing
+        && !lease::is_current(tx, fencing).await?
+    {
+        return Err(StoreError::Deposed);
+    }
     let written = group::write(tx, group, place).await?;
     Ok((written, in_doubt::id(tx).await?))
 }
@@ -271,8 +277,12 @@ impl Group {
     fn refuse(self, error: &StoreError) {
         tracing::error!(%error, requests = self.answers.len(), "requests were not committed");
         metrics::commit_failed();
+        let refused = match error {
+            StoreError::InDoubt => SubmitError::InDoubt,
+            error => SubmitError::Store(error.to_string()),
+        };
         for answer in self.answers {
-            let _ = answer.send(Err(SubmitError::Store(error.to_string())));
+            let _ = answer.send(Err(refused.clone()));
         }
     }
 }

@@ -11,7 +11,9 @@ use crate::time::Timestamp;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TestError {
-    #[error("no receiver is named {name}; there are: {known}")]
+    #[error("no receiver is configured: add one below `receivers` of the configuration")]
+    NoReceiver,
+    #[error("no receiver is named `{name}`; the receivers are: {known}")]
     UnknownReceiver { name: String, known: String },
     #[error("receiver {0} has no channel")]
     NoChannel(String),
@@ -26,6 +28,9 @@ pub async fn send_test(
     receiver: &str,
     now: Timestamp,
 ) -> Result<Vec<(Channel, Result<(), SendError>)>, TestError> {
+    if config.receivers.is_empty() {
+        return Err(TestError::NoReceiver);
+    }
     if !config.receivers.iter().any(|known| known.name == receiver) {
         let known = config.receivers.iter().map(|known| known.name.as_str()).collect::<Vec<_>>().join(", ");
         return Err(TestError::UnknownReceiver { name: receiver.to_owned(), known });

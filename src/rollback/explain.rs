@@ -3,7 +3,8 @@
 use super::policy::{Decision, Finding, IndicatorEvidence, Reason, TargetFault};
 use crate::num::count;
 
-/// "2.1 % of 4,310 requests on 1.4.2 failed, 0.3 % before it; odds 41,000 : 1", and what follows.
+/// "2.1 % of 4,310 requests on 1.4.2 failed, 0.3 % before it; chance of a false alarm below 1 in
+/// 41,000", and what follows.
 pub fn sentence(decision: &Decision) -> String {
     let reason = reason(&decision.reason);
     let version = decision.from.as_ref().map_or("the new version", |from| from.version.as_str());
@@ -26,11 +27,11 @@ fn observed(evidence: &IndicatorEvidence, version: &str) -> String {
         None => "failed".to_owned(),
         Some(threshold) => format!("took longer than {threshold} ms"),
     };
-    let odds = match evidence.log10_m {
-        Some(log10_m) if evidence.finding > Finding::Inconclusive => format!("; odds {}", odds(log10_m)),
+    let certainty = match evidence.log10_m {
+        Some(log10_m) if evidence.finding > Finding::Inconclusive => format!("; {}", certainty(log10_m)),
         _ => String::new(),
     };
-    format!("{share} of {total} requests on {version} {happened}, {before} before it{odds}")
+    format!("{share} of {total} requests on {version} {happened}, {before} before it{certainty}")
 }
 
 /// Why, as a clause.
@@ -38,7 +39,7 @@ pub fn reason(reason: &Reason) -> String {
     match reason {
         Reason::ModeOff => "the policy is off".to_owned(),
         Reason::NotFinished => "the deployment has not finished with success".to_owned(),
-        Reason::NoVersion => "the deployment names no version, so no request can be laid to it".to_owned(),
+        Reason::NoVersion => "the deployment names no version, so no request can be attributed to it".to_owned(),
         Reason::NewerDeployment { deployment } => format!("a newer deployment, {}, has begun", deployment.id),
         Reason::AlreadyDecided => "this deployment was decided before".to_owned(),
         Reason::BakeTimeOver { until } => format!("the deployment was watched until {until}"),
@@ -104,14 +105,22 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
-/// "41,000 : 1", to two significant digits.
-fn odds(log10_m: f64) -> String {
-    if log10_m > 12.0 {
-        return "above 1,000,000,000,000 : 1".to_owned();
-    }
-    let m = 10_f64.powf(log10_m);
+/// An e-value of M bounds the chance of a false alarm by 1/M; two significant digits, rounded down.
+fn certainty(log10_m: f64) -> String {
+    let m = 10_f64.powf(log10_m.min(12.0));
     let scale = 10_f64.powf((m.log10().floor() - 1.0).max(0.0));
-    format!("{} : 1", thousands(count((m / scale).round() * scale)))
+    format!("chance of a false alarm below 1 in {}", thousands(count((m / scale + 1e-9).floor() * scale)))
+}
+
+/// What a regression does to the budget, since the deployment.
+pub fn burned(burn: f64, consumed: f64) -> String {
+    let speed = if burn < 9.95 { format!("{burn:.1}") } else { thousands(count(burn.round())) };
+    let used = if consumed > 1.0 {
+        format!("all of it used {consumed:.1} times over")
+    } else {
+        format!("{} of it used", percent(consumed))
+    };
+    format!("error budget burned {speed} times faster than sustainable since the deployment, {used}")
 }
 
 fn duration(seconds: u64) -> String {
@@ -139,8 +148,16 @@ mod tests {
         assert_eq!(thousands(0), "0");
         assert_eq!(thousands(4_310), "4,310");
         assert_eq!(thousands(1_234_567), "1,234,567");
-        assert_eq!(odds(41_234_f64.log10()), "41,000 : 1");
-        assert_eq!(odds(32.4), "above 1,000,000,000,000 : 1");
+        assert_eq!(certainty(41_934_f64.log10()), "chance of a false alarm below 1 in 41,000");
+        assert_eq!(certainty(32.4), "chance of a false alarm below 1 in 1,000,000,000,000");
+        assert_eq!(
+            burned(190.04, 0.000_12),
+            "error budget burned 190 times faster than sustainable since the deployment, 0.012 % of it used"
+        );
+        assert_eq!(
+            burned(2.04, 2.31),
+            "error budget burned 2.0 times faster than sustainable since the deployment, all of it used 2.3 times over"
+        );
         assert_eq!(duration(86_400), "24 hours");
     }
 }

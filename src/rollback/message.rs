@@ -141,8 +141,7 @@ fn facts(rollback: &Rollback, steps: &[Step]) -> Vec<(String, String)> {
     let mut add = |name: &str, value: String| facts.push((name.to_owned(), value));
     for evidence in &decision.indicators {
         if let Some(burn) = evidence.burn {
-            let used = evidence.budget_consumed * 100.0;
-            add(&evidence.slo, format!("burning {burn:.1} times the sustainable rate, {used:.1} % of the budget used"));
+            add(&evidence.slo, explain::burned(burn, evidence.budget_consumed));
         }
     }
     if let Some(entry) = rollback.history.iter().find(|entry| entry.act == Act::Approved) {

@@ -106,6 +106,9 @@ pub struct Release {
     pub commit: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub repository: Option<String>,
+    /// What the source of the deployment calls the environment, where that is another name.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub place: Option<String>,
     pub deployment: EntityKey,
 }
 
@@ -328,6 +331,7 @@ fn release(deployment: &Deployment) -> Option<Release> {
         version: deployment.version.clone()?,
         commit: deployment.commit.clone(),
         repository: deployment.repository.clone(),
+        place: deployment.place.clone(),
         deployment: deployment.key.clone(),
     })
 }
@@ -365,10 +369,10 @@ fn conclude(
 }
 
 impl Decision {
-    /// The indicator that speaks loudest: the worst finding, the highest odds.
+    /// The indicator that speaks loudest: the worst finding, the strongest evidence.
     pub fn strongest(&self) -> Option<&IndicatorEvidence> {
-        let odds = |evidence: &IndicatorEvidence| evidence.log10_m.unwrap_or(f64::NEG_INFINITY);
-        self.indicators.iter().max_by(|a, b| a.finding.cmp(&b.finding).then(odds(a).total_cmp(&odds(b))))
+        let strength = |evidence: &IndicatorEvidence| evidence.log10_m.unwrap_or(f64::NEG_INFINITY);
+        self.indicators.iter().max_by(|a, b| a.finding.cmp(&b.finding).then(strength(a).total_cmp(&strength(b))))
     }
 
     /// What the first state of the journalled rollback is; `None` for a decision that is not journalled.

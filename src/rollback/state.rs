@@ -9,9 +9,10 @@ use crate::config::model::Mode;
 use crate::event::EntityKey;
 use crate::time::Timestamp;
 
-/// An enum that is the same word in the database, in JSON and in metrics.
+/// An enum that is the same word in the database, in JSON, in its schema and in metrics. (The words
+/// are `tt`: the schema's derive does not see through a `literal`.)
 macro_rules! words {
-    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $word:tt),+ $(,)? }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
         pub enum $name { $($(#[$doc])* #[serde(rename = $word)] $variant),+ }

@@ -46,6 +46,8 @@ pub struct Judgement {
     /// `None` without events in the window.
     pub long_burn: Option<f64>,
     pub short_burn: Option<f64>,
+    /// The share of the long window that the service was measured for.
+    pub measured_share: f64,
     pub severity: Severity,
     pub verdict: Verdict,
 }
@@ -57,6 +59,9 @@ pub enum Verdict {
     Burning,
     /// Both do, but so few events cannot prove it: worth a ticket, not a page.
     BurningOnLowTraffic,
+    /// Both do, but the service was measured for so short a time that the share of the budget which
+    /// the pair watches over cannot be used yet.
+    BurningTooBriefly,
     Calm,
     /// No events in the short window: nothing can be said.
     NoData,
@@ -64,19 +69,18 @@ pub enum Verdict {
 
 /// Judges one pair now.
 ///
-/// A window longer than the service's life is scaled to what has really been consumed of the
-/// budget: a service of three minutes cannot have burned for three days.
+/// A long window longer than the service was measured for is scaled to what has really been consumed of
+/// the budget: a service of three minutes cannot have burned for three days.
 pub fn judge(ring: &Ring, pair: &BurnPair, objective: f64, window: Duration, now: Timestamp) -> Judgement {
-    let life = ring.first_event().map_or(0, |first| now.seconds().saturating_sub(first).max(0));
-    let life = Duration::from_secs(u64::try_from(life).unwrap_or(0)) + Duration::from_secs(10);
     let (long, short) = (ring.sum(pair.long, now), ring.sum(pair.short, now));
+    let measured_share = ring.measured_share(pair.long, now);
     let threshold = threshold(pair, window);
-    let lived = |window: Duration| (life.as_secs_f64() / window.as_secs_f64()).min(1.0);
-    let exceeds = |ratio: f64, window: Duration| ratio * lived(window) / (1.0 - objective) > threshold;
+    let exceeds = |ratio: f64, share: f64| ratio * share / (1.0 - objective) > threshold;
     let verdict = match (long.ratio(), short.ratio()) {
-        (Some(l), Some(s)) if exceeds(l, pair.long) && exceeds(s, pair.short) => {
-            if exceeds(lower_bound(long), pair.long) { Verdict::Burning } else { Verdict::BurningOnLowTraffic }
+        (Some(l), Some(s)) if exceeds(l, measured_share) && exceeds(s, 1.0) => {
+            if exceeds(lower_bound(long), measured_share) { Verdict::Burning } else { Verdict::BurningOnLowTraffic }
         }
+        (Some(l), Some(s)) if exceeds(l, 1.0) && exceeds(s, 1.0) => Verdict::BurningTooBriefly,
         (_, None) => Verdict::NoData,
         _ => Verdict::Calm,
     };
@@ -86,6 +90,7 @@ pub fn judge(ring: &Ring, pair: &BurnPair, objective: f64, window: Duration, now
         threshold,
         long_burn: burn(long, objective),
         short_burn: burn(short, objective),
+        measured_share,
         severity: if verdict == Verdict::BurningOnLowTraffic { Severity::Ticket } else { pair.severity },
         verdict,
     }
@@ -159,8 +164,20 @@ mod tests {
         for cell in 0..18 {
             young.add(T0 - cell * 10, Counts::new(5, 10));
         }
-        assert_eq!(judged(&young, &pair(3 * DAY, 0.10, Severity::Ticket)), Verdict::Calm);
+        assert_eq!(judged(&young, &pair(3 * DAY, 0.10, Severity::Ticket)), Verdict::BurningTooBriefly);
         assert_eq!(judged(&young, &pair(3_600, 0.02, Severity::Page)), Verdict::Burning);
+    }
+
+    #[test]
+    fn a_stray_event_of_the_past_makes_no_service_older() {
+        let mut young = Ring::default();
+        for cell in 0..4 {
+            young.add(T0 - cell * 10, Counts::new(1, 25));
+        }
+        young.add(T0 - 2 * 86_400, Counts::new(0, 1));
+        for (long, share) in [(3_600, 0.02), (6 * 3_600, 0.05)] {
+            assert_eq!(judged(&young, &pair(long, share, Severity::Page)), Verdict::BurningTooBriefly);
+        }
     }
 
     #[test]

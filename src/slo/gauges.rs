@@ -11,6 +11,7 @@ pub fn describe() {
     describe_gauge!("devpulse_slo_objective_ratio", "The share of good events wanted.");
     describe_gauge!("devpulse_slo_window_seconds", Unit::Seconds, "The window of the error budget.");
     describe_gauge!("devpulse_slo_burn_rate", "How many times faster than sustainable the budget burns, per window.");
+    describe_gauge!("devpulse_slo_measured_ratio", "The share of the window that the service was measured for.");
     describe_gauge!("devpulse_slo_error_ratio", "The share of bad events, per window.");
     describe_gauge!("devpulse_slo_error_budget_remaining_ratio", "1 untouched, 0 used up, below 0 overdrawn.");
     describe_gauge!(
@@ -45,6 +46,7 @@ pub fn set(status: &SloStatus) {
         let [service, environment, slo] = labels.clone();
         let labels = [service, environment, slo, ("window", short(Duration::from_secs(rate.window_seconds)))];
         gauge!("devpulse_slo_burn_rate", &labels).set(rate.burn_rate.unwrap_or(f64::NAN));
+        gauge!("devpulse_slo_measured_ratio", &labels).set(rate.measured_share);
         let ratio = super::Counts::new(rate.bad, rate.total).ratio();
         gauge!("devpulse_slo_error_ratio", &labels).set(ratio.unwrap_or(f64::NAN));
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Counts;
+use crate::num::signed_float;
 use crate::time::Timestamp;
 
 /// Width of a cell in seconds, and how far back the level reaches. A window is summed at the
@@ -89,9 +90,10 @@ impl Cells {
         self.cells.range(first..end.max(first)).copied()
     }
 
-    fn first_with_data(&self, level: Level) -> Option<i64> {
-        let skipped = self.cells.iter().position(|cell| cell.total > 0)?;
-        Some(self.start + i64::try_from(skipped).ok()? * level.width)
+    fn first_with_data(&self, level: Level, from: i64) -> Option<i64> {
+        let skipped = usize::try_from((from - self.start).max(0) / level.width).unwrap_or(usize::MAX);
+        let found = skipped + self.cells.iter().skip(skipped).position(|cell| cell.total > 0)?;
+        Some(self.start + i64::try_from(found).ok()? * level.width)
     }
 }
 
@@ -145,12 +147,26 @@ impl Ring {
         }
     }
 
-    /// When the first event known was counted, in seconds, as exactly as it is still known.
-    pub fn first_event(&self) -> Option<i64> {
-        let coarse = self.0.iter().zip(LEVELS).rev().find_map(|(cells, level)| cells.first_with_data(level))?;
-        let finer = self.0.iter().zip(LEVELS).filter_map(|(cells, level)| cells.first_with_data(level));
+    /// The share of the window that lies after the first event of twice the window: below 1 for a
+    /// service younger than the window, whose trouble cannot have lasted as long. One stray event
+    /// of the distant past makes nobody older.
+    pub fn measured_share(&self, window: Duration, now: Timestamp) -> f64 {
+        let seconds = seconds_of(window).max(1);
+        let from = now.seconds() - seconds.saturating_mul(2);
+        let lived = self.first_event(from).map_or(0, |first| now.seconds() - first + 10);
+        (signed_float(lived.max(0)) / signed_float(seconds)).min(1.0)
+    }
+
+    /// When the first event at or after `from` was counted, as exactly as it is still known.
+    fn first_event(&self, from: i64) -> Option<i64> {
+        let levels = || self.0.iter().zip(LEVELS);
+        let (first, width) = levels().rev().find_map(|(cells, level)| {
+            let aligned = from - from.rem_euclid(level.width);
+            Some((cells.first_with_data(level, aligned)?, level.width))
+        })?;
         // A finer level that reaches as far back knows the moment better.
-        Some(finer.filter(|start| *start < coarse + 3_600).max().unwrap_or(coarse))
+        let finer = levels().filter_map(|(cells, level)| cells.first_with_data(level, from.max(first)));
+        Some(finer.filter(|start| *start < first + width).max().unwrap_or(first))
     }
 
     /// When the newest cell with events started, in seconds, as exactly as it is still known: what
@@ -185,7 +201,8 @@ mod tests {
         let now = Timestamp::from_seconds(T0);
         assert_eq!(ring.sum(Duration::from_secs(1_800), now), Counts::new(0, 1));
         assert_eq!(ring.sum(Duration::from_secs(7_200), now), Counts::new(1, 2));
-        assert_eq!(ring.first_event(), Some(T0 - 3_600));
+        assert!((ring.measured_share(Duration::from_secs(7_200), now) - 0.5).abs() < 2e-3, "an hour of two");
+        assert!((ring.measured_share(Duration::from_secs(2_000), now) - 1.0).abs() < 1e-9, "all of what is shorter");
         assert_eq!(ring.last_event(), Some(T0));
     }
 

@@ -51,6 +51,9 @@ pub enum IndicatorStatus {
 pub struct BurnRate {
     pub window_seconds: u64,
     pub burn_rate: Option<f64>,
+    /// The share of the window that the service was measured for: times the burn rate it is what
+    /// alerts compare with their threshold in a long window.
+    pub measured_share: f64,
     pub bad: u64,
     pub total: u64,
 }
@@ -112,6 +115,7 @@ fn burn_rate(ring: &Ring, window: Duration, objective: f64, now: Timestamp) -> B
     BurnRate {
         window_seconds: window.as_secs(),
         burn_rate: burn::burn(counts, objective),
+        measured_share: ring.measured_share(window, now),
         bad: counts.bad,
         total: counts.total,
     }

@@ -43,6 +43,8 @@ struct State {
     /// `None` until loaded.
     known: Option<Known>,
     services: BTreeMap<String, Entry>,
+    /// New facts are being looked at; still set at the next reading when that was interrupted.
+    catching_up: bool,
 }
 
 struct Known {
@@ -66,7 +68,13 @@ impl DoraCache {
         let mut state = self.0.lock().await;
         let mut conn = store.read().await?;
         let rules = state.follow(config);
+        // Whoever is interrupted in here may have noted facts as seen without acting on them all.
+        let interrupted = std::mem::replace(&mut state.catching_up, true);
+        if interrupted {
+            state.forget();
+        }
         state.catch_up(&mut conn).await?;
+        state.catching_up = false;
         state.load(&mut conn, &rules, wanted).await
     }
 }
@@ -85,6 +93,12 @@ impl State {
         }
     }
 
+    fn forget(&mut self) {
+        self.facts = newfacts::Watermark::default();
+        self.known = None;
+        self.services.clear();
+    }
+
     /// Forgets what new facts touch.
     async fn catch_up(&mut self, conn: &mut Conn) -> Result<(), StoreError> {
         let Some(events) = self.facts.advance(conn).await? else {
@@ -92,7 +106,6 @@ impl State {
             self.services.clear();
             return Ok(());
         };
-        let mut deployments = HashSet::new();
         for event in &events {
             match event {
                 DeliveryEvent::Deployment(event) => {
@@ -100,18 +113,12 @@ impl State {
                         Arc::make_mut(&mut known.places).insert((event.service.clone(), event.environment.clone()));
                     }
                     self.services.remove(&event.service);
-                    deployments.insert(&event.key);
                 }
                 DeliveryEvent::Change(event) => self.services.retain(|_, entry| {
                     !entry.repositories.contains(&event.repository) && !entry.commits.contains(&event.sha)
                 }),
                 DeliveryEvent::Incident(event) => self.incident_changed(conn, &event.key).await?,
             }
-        }
-        // A deployment may have been told of under another service before.
-        if !deployments.is_empty() {
-            let touched = |entry: &Entry| entry.derived.deployments.iter().any(|row| deployments.contains(&row.key));
-            self.services.retain(|_, entry| !touched(entry));
         }
         Ok(())
     }

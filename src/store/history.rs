@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::conn::on_conn;
 use super::schema::{change, deployment, incident, series};
 use super::{Conn, StoreError, storable};
-use crate::event::{Change, Deployment, DeploymentRef, EntityKey, Incident};
+use crate::event::{Change, Deployment, DeploymentEvent, DeploymentRef, EntityKey, Incident};
 use crate::time::Timestamp;
 
 /// Names per statement, well below the limit of bind parameters.
@@ -51,9 +51,10 @@ pub async fn incidents(conn: &mut Conn) -> Result<Vec<Incident>, StoreError> {
     decode_all("incident", &states)
 }
 
-pub async fn deployment_by_key(conn: &mut Conn, key: &EntityKey) -> Result<Option<Deployment>, StoreError> {
-    let key = (storable(&key.source), storable(&key.id));
-    let query = || deployment::table.find((&key.0, &key.1)).select(deployment::state);
+pub async fn deployment_of(conn: &mut Conn, event: &DeploymentEvent) -> Result<Option<Deployment>, StoreError> {
+    let key = (storable(&event.key.source), storable(&event.key.id));
+    let place = (storable(&event.service), storable(event.place()));
+    let query = || deployment::table.find((&key.0, &key.1, &place.0, &place.1)).select(deployment::state);
     let state = on_conn!(conn, |c| query().get_result::<String>(c).await.optional())?;
     state.map(|state| decode("deployment", &state)).transpose()
 }
@@ -82,7 +83,12 @@ pub async fn knows_deployment(
         let mut query = deployment::table.select(deployment::id).limit(1).into_boxed();
         match (&named.id, &named.source) {
             (Some(id), Some(source)) => query = query.filter(deployment::source.eq(source).and(deployment::id.eq(id))),
-            (Some(id), None) => query = query.filter(deployment::id.eq(id)),
+            (Some(id), None) => {
+                query = query.filter(deployment::id.eq(id));
+                if let Some(service) = service {
+                    query = query.filter(deployment::service.eq(service));
+                }
+            }
             (None, _) => {
                 if let Some(service) = service {
                     query = query.filter(deployment::service.eq(service));
@@ -118,6 +124,23 @@ pub async fn knows_changes(conn: &mut Conn, repository: Option<&str>, sha: Optio
         (None, Some(_)) => on_conn!(conn, |c| with_hash().get_result::<bool>(c).await)?,
         (None, None) => false,
     })
+}
+
+/// The deployment that succeeded in the same place before this one.
+pub async fn predecessor(conn: &mut Conn, of: &Deployment) -> Result<Option<Deployment>, StoreError> {
+    let Some(finished) = of.finished_at else { return Ok(None) };
+    let query = || {
+        deployment::table
+            .filter(deployment::service.eq(&of.service))
+            .filter(deployment::place.eq(of.place()))
+            .filter(deployment::outcome.eq("succeeded"))
+            .filter(deployment::finished_at.lt(finished.micros()))
+            .order(deployment::finished_at.desc())
+            .select(deployment::state)
+            .limit(1)
+    };
+    let state = on_conn!(conn, |c| query().get_result::<String>(c).await.optional())?;
+    state.map(|state| decode("deployment", &state)).transpose()
 }
 
 /// When the newest deployment succeeded that a service has in one of its environments (as sources
@@ -164,7 +187,7 @@ pub async fn other_places(conn: &mut Conn) -> Result<Vec<(String, Option<String>
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageKey {
     pub at: i64,
-    /// Source and id, or repository and hash.
+    /// Source and id (with the place, for deployments), or repository and hash.
     pub name: (String, String),
 }
 
@@ -247,7 +270,9 @@ macro_rules! paged {
 pub async fn list_deployments(conn: &mut Conn, filter: &DeploymentFilter) -> Result<Page<Deployment>, StoreError> {
     let list = &filter.list;
     let rows = on_conn!(conn, |c| {
-        let columns = (deployment::sort_at, deployment::source, deployment::id, deployment::state);
+        // One id may be deployed to several places.
+        let id = || deployment::id.concat(" ").concat(deployment::service).concat(" ").concat(deployment::place);
+        let columns = (deployment::sort_at, deployment::source, id(), deployment::state);
         let mut query = deployment::table.select(columns).into_boxed();
         if let Some(service) = &list.service {
             query = query.filter(deployment::service.eq(service));
@@ -267,7 +292,7 @@ pub async fn list_deployments(conn: &mut Conn, filter: &DeploymentFilter) -> Res
         if let Some(commit) = &filter.commit {
             query = query.filter(deployment::commit_sha.eq(commit));
         }
-        let query = paged!(query, list, deployment::sort_at, deployment::source, deployment::id);
+        let query = paged!(query, list, deployment::sort_at, deployment::source, id());
         query.load::<Listed>(c).await
     })?;
     page_of("deployment", rows, list.limit)

@@ -68,6 +68,8 @@ pub enum StoreError {
     Lost(&'static str),
     #[error("the database does not say whether it committed")]
     InDoubt,
+    #[error("another process leads")]
+    Deposed,
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }
@@ -93,6 +95,7 @@ impl StoreError {
                 | Self::Connect(_)
                 | Self::Io(_)
                 | Self::InDoubt
+                | Self::Deposed
                 | Self::Query(
                     Error::DatabaseError(ClosedConnection | UnableToSendCommand, _) | Error::BrokenTransactionManager
                 )

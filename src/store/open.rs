@@ -27,6 +27,10 @@ const SQLITE_SETUP: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WA
 const POOL_WAIT: Duration = Duration::from_secs(5);
 /// How long the network may swallow what was sent before the connection counts as lost.
 const SILENCE: Duration = Duration::from_secs(10);
+/// The other side of it: a server that hears nothing from a DevPulse that is gone lets go of what it
+/// held, the lease above all, in seconds rather than after the two hours that systems allow.
+const POSTGRES_SETUP: &str = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; \
+                              SET tcp_keepalives_count = 3; SET idle_in_transaction_session_timeout = '30s';";
 
 /// Opens `sqlite://PATH` or `postgres://…` and runs the pending migrations.
 ///
@@ -87,8 +91,15 @@ pub(super) async fn connect_postgres(url: &str) -> Result<AsyncPgConnection, Con
     if config.get_tcp_user_timeout().is_none() {
         config.tcp_user_timeout(SILENCE);
     }
-    let (client, connection) = config.connect(MakeRustlsConnect::with_webpki_roots()).await.map_err(bad)?;
-    AsyncPgConnection::try_from_client_and_connection(client, connection).await
+    let connected = async {
+        let (client, connection) = config.connect(MakeRustlsConnect::with_webpki_roots()).await.map_err(bad)?;
+        let mut connection = AsyncPgConnection::try_from_client_and_connection(client, connection).await?;
+        connection.batch_execute(POSTGRES_SETUP).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+        Ok(connection)
+    };
+    // A server may accept and then say nothing.
+    let silent = |_| Err(ConnectionError::BadConnection("the server accepts connections but does not answer".into()));
+    tokio::time::timeout(SILENCE, connected).await.unwrap_or_else(silent)
 }
 
 fn describe(error: &dyn std::error::Error) -> String {

@@ -1,6 +1,6 @@
 //! The stored folds of facts: one row per deployment, change and incident.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::prelude::*;
 use diesel::upsert::excluded;
@@ -20,6 +20,7 @@ struct DeploymentRow {
     id: String,
     service: String,
     environment: String,
+    place: String,
     version: Option<String>,
     commit_sha: Option<String>,
     outcome: String,
@@ -67,7 +68,9 @@ pub async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<(), 
         for fact in facts {
             facts_of.add(fact);
         }
-        deployments.extend(deployment_row(&entity, &facts_of.deployments)?);
+        for facts in facts_of.deployments.into_values() {
+            deployments.extend(deployment_row(&entity, &facts)?);
+        }
         changes.extend(change_row(&entity, &facts_of.changes)?);
         incidents.extend(incident_row(&entity, &facts_of.incidents)?);
     }
@@ -80,7 +83,8 @@ pub async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<(), 
 /// The facts of one entity; only one of the three is ever filled.
 #[derive(Default)]
 struct Facts {
-    deployments: Vec<DeploymentEvent>,
+    /// By service and place.
+    deployments: BTreeMap<(String, String), Vec<DeploymentEvent>>,
     changes: Vec<ChangeEvent>,
     incidents: Vec<IncidentEvent>,
 }
@@ -88,7 +92,10 @@ struct Facts {
 impl Facts {
     fn add(&mut self, fact: DeliveryEvent) {
         match fact {
-            DeliveryEvent::Deployment(event) => self.deployments.push(event),
+            DeliveryEvent::Deployment(event) => {
+                let place = (event.service.clone(), event.place().to_owned());
+                self.deployments.entry(place).or_default().push(event);
+            }
             DeliveryEvent::Change(event) => self.changes.push(event),
             DeliveryEvent::Incident(event) => self.incidents.push(event),
         }
@@ -104,6 +111,7 @@ fn deployment_row(entity: &Entity, facts: &[DeploymentEvent]) -> Result<Option<D
         id: entity.id.clone(),
         service: storable(&folded.service),
         environment: storable(&folded.environment),
+        place: storable(folded.place()),
         version: folded.version.as_deref().map(storable),
         commit_sha: folded.commit.as_deref().map(storable),
         outcome: name(&folded.outcome)?,
@@ -159,13 +167,12 @@ fn name(variant: &impl Serialize) -> Result<String, StoreError> {
 }
 
 async fn upsert_deployments(conn: &mut Conn, all: &[DeploymentRow]) -> QueryResult<()> {
-    for rows in all.chunks(MAX_BINDS / 12) {
+    for rows in all.chunks(MAX_BINDS / 13) {
         batch!(conn, execute, rows => diesel::insert_into(deployment::table)
         .values(rows)
-        .on_conflict((deployment::source, deployment::id))
+        .on_conflict((deployment::source, deployment::id, deployment::service, deployment::place))
         .do_update()
         .set((
-            deployment::service.eq(excluded(deployment::service)),
             deployment::environment.eq(excluded(deployment::environment)),
             deployment::version.eq(excluded(deployment::version)),
             deployment::commit_sha.eq(excluded(deployment::commit_sha)),

@@ -4,7 +4,6 @@ use super::{Conn, StoreError, history};
 use crate::dora::Rules;
 use crate::dora::receipt::{Accepted, Link};
 use crate::event::{DeliveryEvent, Deployment, Incident};
-use crate::time::Timestamp;
 
 /// `None` while the state of what the event told of is not stored.
 ///
@@ -12,7 +11,7 @@ use crate::time::Timestamp;
 /// The database does not answer, or holds what cannot be read.
 pub async fn accepted(conn: &mut Conn, rules: &Rules, event: &DeliveryEvent) -> Result<Option<Accepted>, StoreError> {
     Ok(match event {
-        DeliveryEvent::Deployment(event) => match history::deployment_by_key(conn, &event.key).await? {
+        DeliveryEvent::Deployment(event) => match history::deployment_of(conn, event).await? {
             Some(state) => Some(deployment(conn, rules, state).await?),
             None => None,
         },
@@ -31,15 +30,7 @@ pub async fn accepted(conn: &mut Conn, rules: &Rules, event: &DeliveryEvent) -> 
 
 async fn deployment(conn: &mut Conn, rules: &Rules, state: Deployment) -> Result<Accepted, StoreError> {
     let production = rules.is_production(&state.environment);
-    // Strictly earlier: the newest success up to its own finish would be itself.
-    let earlier = match state.finished_at {
-        Some(finished) => {
-            let place = [state.environment.clone()];
-            let before = Timestamp::from_micros(finished.micros().saturating_sub(1));
-            history::newest_success(conn, &state.service, &place, before).await?.is_some()
-        }
-        None => false,
-    };
+    let earlier = history::predecessor(conn, &state).await?;
     let repository = rules.repository_of(&state).or(state.changes.first().map(|change| change.repository.as_str()));
     let changes_known = history::knows_changes(conn, repository, state.commit.as_deref()).await?;
     Ok(Accepted::Deployment { production, earlier, changes_known, state })

@@ -1,4 +1,4 @@
-//! Deleting what need not be kept: old buckets, errors and keys, in bounded steps so that nobody
+//! Deleting what need not be kept: old buckets, errors, keys and messages, in bounded steps so that nobody
 //! waits long for the writer. Facts are never deleted.
 
 use std::time::Duration;
@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::conn::on_conn;
-use super::schema::{bucket, error_group, seen_key};
+use super::schema::{bucket, error_group, outbox, seen_key};
 use super::telemetry::RESOLUTIONS;
 use super::{Conn, Store, StoreError};
 use crate::config::model::Retention;
@@ -22,6 +22,7 @@ pub struct Pruned {
     pub buckets: usize,
     pub errors: usize,
     pub keys: usize,
+    pub messages: usize,
 }
 
 /// Deletes what is older than it need be kept at `now`; `keys` is how long keys of requests and
@@ -43,6 +44,9 @@ pub async fn prune(store: &Store, keep: &Retention, keys: Duration, now: Timesta
             }
         }
     }
+    let mut tx = store.begin().await?;
+    pruned.messages = prune_messages(&mut tx, now.minus(keep.messages)).await?;
+    tx.commit().await?;
     let mut tx = store.begin().await?;
     pruned.errors = prune_errors(&mut tx, now.minus(keep.hours)).await?;
     tx.commit().await?;
@@ -81,6 +85,15 @@ async fn prune_buckets(conn: &mut Conn, resolution: i32, limit: i64) -> QueryRes
 
 async fn prune_errors(conn: &mut Conn, before: Timestamp) -> QueryResult<usize> {
     on_conn!(conn, |c| diesel::delete(error_group::table.filter(error_group::last_seen.lt(before.micros())))
+        .execute(c)
+        .await)
+}
+
+/// Messages that need nothing more; what waits stays, however old.
+async fn prune_messages(conn: &mut Conn, before: Timestamp) -> QueryResult<usize> {
+    let done = ["sent", "superseded", "dead"];
+    on_conn!(conn, |c| diesel::delete(outbox::table.filter(outbox::state.eq_any(done)))
+        .filter(outbox::due_at.lt(before.micros()))
         .execute(c)
         .await)
 }

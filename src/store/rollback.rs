@@ -6,6 +6,7 @@ pub mod saga;
 use std::collections::HashMap;
 
 use diesel::dsl::count_star;
+use diesel::dsl::max;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
@@ -224,11 +225,11 @@ pub async fn page(
 pub async fn newer_deployment(conn: &mut Conn, of: &Rollback) -> Result<Option<Newer>, StoreError> {
     let undone = &of.deployment;
     let since: Option<i64> = on_conn!(conn, |c| deployment::table
-        .find((&undone.source, &undone.id))
-        .select(deployment::sort_at)
+        .filter(deployment::source.eq(&undone.source).and(deployment::id.eq(&undone.id)))
+        .filter(deployment::service.eq(&of.service).and(deployment::environment.eq(&of.environment)))
+        .select(max(deployment::sort_at))
         .first(c)
-        .await
-        .optional())?;
+        .await)?;
     let Some(since) = since else { return Ok(None) };
     let newer: Option<(String, String, String)> = on_conn!(conn, |c| deployment::table
         .filter(deployment::service.eq(&of.service))

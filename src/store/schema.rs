@@ -15,11 +15,12 @@ diesel::table! {
 }
 
 diesel::table! {
-    deployment (source, id) {
+    deployment (source, id, service, place) {
         source -> Text,
         id -> Text,
         service -> Text,
         environment -> Text,
+        place -> Text,
         version -> Nullable<Text>,
         commit_sha -> Nullable<Text>,
         outcome -> Text,

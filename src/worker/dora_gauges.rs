@@ -27,7 +27,7 @@ use crate::time::{Timestamp, short};
 
 const LAST_DEPLOYMENT: &str = "devpulse_last_deployment_timestamp_seconds";
 
-/// The gauge of a metric, and the gauge of how many rows it was computed from.
+/// The gauge of a metric, and the gauge of how many samples it was computed from.
 const fn names(metric: Metric) -> (&'static str, &'static str) {
     match metric {
         Metric::DeploymentFrequency => {
@@ -59,7 +59,11 @@ pub fn describe() {
         };
         let unit = if metric.unit() == "seconds" { Unit::Seconds } else { Unit::Count };
         describe_gauge!(value, unit, help);
-        describe_gauge!(samples, Unit::Count, "How many rows the gauge of the same name was computed from.");
+        describe_gauge!(
+            samples,
+            Unit::Count,
+            "How many samples (deployments, changes or incidents) the value of the same name was computed from."
+        );
     }
     describe_gauge!(LAST_DEPLOYMENT, Unit::Seconds, "When the newest deployment succeeded.");
 }

@@ -19,8 +19,12 @@ use crate::support::alerting::{CLEAR, at, changed, fires, look, observe, unreach
 use crate::support::db::on_both;
 
 async fn app(store: &Store, config: Config) -> web::Data<App> {
-    let settings =
-        Settings { replica: "test".to_owned(), max_waiting: 8, materialise_every: std::time::Duration::from_mins(1) };
+    let settings = Settings {
+        fencing: None,
+        replica: "test".to_owned(),
+        max_waiting: 8,
+        materialise_every: std::time::Duration::from_mins(1),
+    };
     let (notices, _) = tokio::sync::mpsc::channel(1);
     let clock = Clock::manual(at(0));
     let (committer, _task) = Committer::start(store.clone(), clock.clone(), settings, notices).await.unwrap();

@@ -88,3 +88,12 @@ async fn it_can_be_explored_and_interrupted() {
     assert!(client().get(url).send().await.is_err(), "the server still runs");
     assert_eq!(leftovers(folder.path()), 0, "the temporary folder is still there");
 }
+
+#[test]
+fn at_its_end_it_says_how_to_keep_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = demo(folder.path(), &[]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (_, end) = text.rsplit_once("curl '").expect("it shows where to look");
+    assert!(end.contains("the URLs above are dead") && end.contains("devpulse demo --keep"), "{text}");
+}

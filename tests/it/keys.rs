@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::database::Database;
 use crate::support::db::on_both;
 use crate::support::devpulse::DevPulse;
 use crate::support::http::Answer;
@@ -12,7 +13,7 @@ use crate::support::ports;
 
 /// Needs no key: says whether the process lives, or brings a signature of its own.
 fn is_public(path: &str) -> bool {
-    path.starts_with("/-/") || path.starts_with("/api/v1/webhooks/")
+    path == "/" || path.starts_with("/-/") || path.starts_with("/api/v1/webhooks/")
 }
 
 struct Operation {
@@ -157,11 +158,36 @@ async fn nobody_listens_to_the_world_without_keys() {
         command.env("DEVPULSE_SERVER_LISTEN", format!("0.0.0.0:{port}"));
         command
     };
-    let port = ports::free();
-    let mut command = serve(port);
-    let refused = tokio::task::spawn_blocking(move || command.output().unwrap());
-    let refused = tokio::time::timeout(Duration::from_secs(30), refused).await.unwrap().unwrap();
-    assert_eq!(refused.status.code(), Some(3));
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(said.contains("needs a key: run `devpulse keys create"), "{said}");
+    let refused = async || {
+        let mut command = serve(ports::free());
+        let refused = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let refused = tokio::time::timeout(Duration::from_secs(30), refused).await.unwrap().unwrap();
+        assert_eq!(refused.status.code(), Some(3));
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains("needs a key: run `devpulse keys create --name NAME --scope admin`"), "{said}");
+        assert!(!said.contains("listening on http"), "{said}");
+    };
+    refused().await;
+    // Nor as one that would stand by while another process leads.
+    let _leads = DevPulse::start(&url, "").await;
+    refused().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_no_key_exists_is_said_at_the_start() {
+    let database = Database::sqlite().await;
+    let mut devpulse = DevPulse::start(&database.url, "").await;
+    let log = devpulse.process().log();
+    assert!(log.contains("NO API KEY EXISTS") && log.contains("--scope admin --config devpulse.yaml"), "{log}");
+    assert!(log.contains(&database.url) && log.contains("/api/openapi.json"), "{log}");
+    assert!(!log.contains("actix"), "{log}");
+    let key = create(&devpulse, "read");
+    devpulse.use_key(&key);
+    let refused = devpulse.send(devpulse.request("POST", "/api/v1/events").json(&json!([]))).await;
+    let command = "devpulse keys create --name NAME --scope ingest --config devpulse.yaml";
+    assert!(refused.json["detail"].as_str().unwrap().contains(command), "{}", refused.text);
+    devpulse.kill();
+    devpulse.restart().await;
+    let log = devpulse.process().log();
+    assert_eq!(log.matches("NO API KEY EXISTS").count(), 1, "said without a reason: {log}");
 }

@@ -103,7 +103,7 @@ async fn unknown_paths_and_methods_are_problems() {
     let database = Database::sqlite().await;
     let devpulse = DevPulse::start(&database.url, "").await;
     for (method, path, status) in [
-        ("GET", "/", 404),
+        ("GET", "/nowhere", 404),
         ("GET", "/api/v1/slos/", 404),
         ("GET", "/api/v1/nothing", 404),
         ("DELETE", "/api/v1/slos", 405),

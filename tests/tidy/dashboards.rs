@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use devpulse::dora::Metric;
+use devpulse::dora::benchmark::{Band, edition};
 use serde_json::{Value, json};
 
 /// Panel types that Grafana no longer draws, or will stop to.
@@ -127,4 +129,42 @@ fn a_bad_dashboard_is_found() {
     assert_eq!(broken("/panels/1/datasource/uid", json!("prometheus")), 1);
     assert_eq!(broken("/panels/1/targets/0/datasource", json!(null)), 1);
     assert_eq!(broken("/panels/1/targets", json!([])), 1);
+}
+
+/// The stat panels that are coloured by a benchmark's bands.
+const BANDED: [(&str, Metric); 4] = [
+    ("Deployment frequency", Metric::DeploymentFrequency),
+    ("Change lead time", Metric::ChangeLeadTime),
+    ("Change fail rate", Metric::ChangeFailRate),
+    ("Failed deployment recovery", Metric::FailedDeploymentRecoveryTime),
+];
+
+/// Where a panel's colour says something else than the API's band of the same value.
+pub fn wrong_colours(dashboard: &Value, year: &str) -> Vec<String> {
+    let benchmark = edition(year).expect("an edition with clusters");
+    let mut wrong = Vec::new();
+    for (title, metric) in BANDED {
+        let panel =
+            items(&dashboard["panels"]).iter().find(|panel| panel["title"] == title).expect("the panel is there");
+        let steps = items(&panel["fieldConfig"]["defaults"]["thresholds"]["steps"]);
+        for (i, step) in steps.iter().enumerate() {
+            let from = step["value"].as_f64().unwrap_or(0.0);
+            let to = steps.get(i + 1).map_or(from * 2.0, |next| next["value"].as_f64().expect("a number"));
+            // Within the step, but not at its ends: those belong to the better band in one of the two.
+            for value in [from + (to - from) * 0.01, f64::midpoint(from, to), from + (to - from) * 0.99] {
+                let band = benchmark.band(metric, value).expect("the metric has bands");
+                let fits = match step["color"].as_str().expect("a colour") {
+                    "green" => band == Band::Elite,
+                    "semi-dark-green" => band == Band::High,
+                    "yellow" => matches!(band, Band::High | Band::Medium),
+                    "red" => band == Band::Low,
+                    _ => false,
+                };
+                if !fits {
+                    wrong.push(format!("panel {title}: {value} is {}, but {band:?}", step["color"]));
+                }
+            }
+        }
+    }
+    wrong
 }

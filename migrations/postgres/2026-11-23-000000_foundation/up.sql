@@ -15,11 +15,14 @@ CREATE TABLE fact (
 CREATE INDEX fact_entity ON fact (kind, entity_source, entity_id);
 
 -- The folds of the facts.
+-- `place` is the environment as the source names it, such as a region of production. A run that
+-- deploys to several places with one id is one deployment in each.
 CREATE TABLE deployment (
     source TEXT NOT NULL,
     id TEXT NOT NULL,
     service TEXT NOT NULL,
     environment TEXT NOT NULL,
+    place TEXT NOT NULL,
     version TEXT,
     commit_sha TEXT,
     outcome TEXT NOT NULL,
@@ -28,7 +31,7 @@ CREATE TABLE deployment (
     finished_at BIGINT,
     sort_at BIGINT NOT NULL,
     state TEXT NOT NULL,
-    PRIMARY KEY (source, id)
+    PRIMARY KEY (source, id, service, place)
 );
 CREATE INDEX deployment_place ON deployment (service, environment, finished_at);
 CREATE INDEX deployment_page ON deployment (sort_at, source, id);
@@ -188,7 +191,7 @@ CREATE TABLE rollback (
     finished_at BIGINT
 );
 -- One decision per deployment, and one running rollback per service and environment.
-CREATE UNIQUE INDEX rollback_deployment ON rollback (deployment_source, deployment_id);
+CREATE UNIQUE INDEX rollback_deployment ON rollback (deployment_source, deployment_id, service, environment);
 CREATE INDEX rollback_place ON rollback (service, environment, decided_at);
 CREATE INDEX rollback_page ON rollback (decided_at, id);
 CREATE UNIQUE INDEX rollback_running ON rollback (service, environment) WHERE state = 'running';

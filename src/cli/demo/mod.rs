@@ -81,6 +81,10 @@ async fn tell(options: &Options, narrator: &Narrator) -> Result<(), DemoError> {
         narrator.say(&format!("\nDevPulse stays up at {} with live traffic. Ctrl-C ends it.", server.url()))?;
         shop.serve(server.api()).await?;
     }
+    narrator.say(
+        "\nDevPulse and its temporary data are gone with the story, so the URLs above are dead.\n\
+         To look at them: devpulse demo --keep (or make demo ARGS=--keep) stays up until Ctrl-C.",
+    )?;
     listener.stop().await;
     Ok(())
 }

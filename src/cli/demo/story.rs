@@ -14,6 +14,7 @@ use super::listener::Listener;
 use super::narrator::Narrator;
 use super::server::Server;
 use super::shop::{ENVIRONMENT, LOAD, SERVICE, Shop};
+use crate::alert::burn;
 use crate::time::Clock;
 
 const DORA: &str = "/api/v1/dora?service=checkout&environment=production&window=30d";
@@ -55,7 +56,7 @@ impl Story<'_> {
         self.narrator.say(&format!("         configuration: {}", self.server.configuration().display()))?;
         let history = history(Clock::system().now());
         self.narrator
-            .scene("Four weeks of the service checkout are told: deployments, changes, an incident, traffic")
+            .scene("Four weeks of history of the service checkout are sent: deployments, changes, an incident, traffic")
             .await?;
         self.api().send(&history.events).await?;
         self.shop.switch_to(&history.live);
@@ -126,12 +127,12 @@ impl Story<'_> {
     /// What is left, and how fast it goes.
     async fn budget(&self) -> Result<String, DemoError> {
         let objective: Objective = self.api().get(SLO).await?;
-        let left = objective.error_budget_remaining.map_or(f64::NAN, |left| left * 100.0);
+        let left = objective.error_budget_remaining.map_or_else(|| "unknown".to_owned(), burn::budget);
         let burns = objective
             .burn_rates
             .iter()
             .map(|burn| format!("{:.1}× over {} s", burn.burn_rate.unwrap_or_default(), burn.window_seconds));
-        Ok(format!("{left:.1} % of the error budget is left, burning {}", burns.collect::<Vec<_>>().join(", ")))
+        Ok(format!("error budget {left}, burning {}", burns.collect::<Vec<_>>().join(", ")))
     }
 
     async fn recovery(&self) -> Result<(), DemoError> {
@@ -149,7 +150,7 @@ impl Story<'_> {
         self.look("the alerts", "/api/v1/alerts?service=checkout")?;
         self.look("what Prometheus sees", "/metrics")?;
         let (told, calls) = (self.listener.alerts(), self.listener.calls());
-        self.narrator.say(&format!("         {told} messages to people, {calls} call to the target"))?;
+        self.narrator.say(&format!("         {told} notifications to people, {calls} call to the rollback target"))?;
         Ok(())
     }
 

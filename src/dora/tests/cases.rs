@@ -348,7 +348,7 @@ fn reasons_become_names_where_they_are_counted() {
 #[test]
 fn nothing_gives_no_numbers_but_reasons() {
     let figures = Story::default().figures();
-    assert_eq!(figures.deployment_frequency.value, Some(0.0));
+    assert_eq!(figures.deployment_frequency.reason, Some(NoValue::NoDeploymentYet));
     assert_eq!(figures.change_lead_time.reason, Some(NoValue::NoChange));
     assert_eq!(figures.rework_rate.reason, Some(NoValue::NoDeployment));
     assert_eq!(figures.mean_time_to_recovery.reason, Some(NoValue::NothingResolved));
@@ -362,4 +362,43 @@ fn incidents_name_deployments_by_id_alone_too() {
     opened.deployments = vec![DeploymentRef { source: None, ..named("d1") }];
     story.incident(opened);
     assert_eq!(story.failed(), ["d1"]);
+}
+
+/// Two regions of production go through the same versions one after the other: nobody went back.
+#[test]
+fn regions_of_one_environment_have_an_order_each() {
+    let mut story = Story::default();
+    for (id, version, place, time) in [
+        ("1", "1", "prod-eu", "10:00"),
+        ("2", "2", "prod-eu", "11:00"),
+        ("3", "1", "prod-us", "11:30"),
+        ("4", "2", "prod-us", "12:00"),
+    ] {
+        let mut deployment = deployment(id, version, time);
+        deployment.environment = place.to_owned();
+        deployment.name_environment("production".to_owned());
+        story.deploy(deployment);
+    }
+    let figures = story.figures();
+    assert_eq!((figures.change_fail_rate.value, figures.rework_rate.value), (Some(0.0), Some(0.0)));
+    assert_eq!((figures.change_fail_rate.n, figures.failed_deployment_recovery_time.value), (4, None));
+}
+
+/// A pipeline's run names its deployments to staging and to production with one id.
+#[test]
+fn one_id_in_two_environments_is_two_deployments() {
+    let mut story = Story::default();
+    let mut staging = deployment("run-1", "1", "10:00");
+    staging.environment = "staging".to_owned();
+    story.deploy(staging).deploy(deployment("run-1", "1", "10:30"));
+    let figures = story.figures();
+    assert_eq!(figures.deployment_frequency.n, 1);
+    let finished: Vec<_> = story.derived().deployments.iter().map(|row| row.finished_at.unwrap()).collect();
+    assert_eq!(finished, [at("10:00"), at("10:30")]);
+}
+
+#[test]
+fn a_service_that_was_never_deployed_has_no_frequency() {
+    let figure = Story::default().figures().deployment_frequency;
+    assert_eq!((figure.value, figure.reason, figure.n), (None, Some(NoValue::NoDeploymentYet), 0));
 }

@@ -38,6 +38,7 @@ pub fn deployment(id: &str, version: &str, time: &str) -> DeploymentEvent {
         time: at(time),
         service: "checkout".to_owned(),
         environment: "production".to_owned(),
+        place: None,
         version: Some(version.to_owned()),
         commit: None,
         outcome: DeploymentOutcome::Succeeded,
@@ -101,12 +102,14 @@ pub fn named(id: &str) -> DeploymentRef {
 
 /// Folds events into the history of `checkout`, as the store does.
 pub fn fold(events: &[DeliveryEvent]) -> History {
-    let mut deployments: BTreeMap<EntityKey, Vec<DeploymentEvent>> = BTreeMap::new();
+    let mut deployments: BTreeMap<(EntityKey, String), Vec<DeploymentEvent>> = BTreeMap::new();
     let mut changes: BTreeMap<(String, String), Vec<ChangeEvent>> = BTreeMap::new();
     let mut incidents: BTreeMap<EntityKey, Vec<IncidentEvent>> = BTreeMap::new();
     for event in events.iter().cloned() {
         match event {
-            DeliveryEvent::Deployment(e) => deployments.entry(e.key.clone()).or_default().push(e),
+            DeliveryEvent::Deployment(e) => {
+                deployments.entry((e.key.clone(), e.place().to_owned())).or_default().push(e);
+            }
             DeliveryEvent::Change(e) => changes.entry((e.repository.clone(), e.sha.clone())).or_default().push(e),
             DeliveryEvent::Incident(e) => incidents.entry(e.key.clone()).or_default().push(e),
         }

@@ -2,7 +2,7 @@
 
 use super::history::{Story, at, deployment, incident, question};
 use crate::dora::calendar::Window;
-use crate::dora::count::Question;
+use crate::dora::count::{Question, Reason};
 use crate::dora::figure::NoValue;
 use crate::dora::row::{Cause, LinkKind};
 use crate::event::{DeploymentRef, IncidentStatus};
@@ -130,4 +130,38 @@ fn failures_and_recoveries_may_lie_in_different_windows() {
     let late = story.ask(&Question { window: late, ..question() });
     assert_eq!((late.change_fail_rate.n, late.failed_deployment_recovery_time.n), (0, 1));
     assert_eq!(late.change_fail_rate.reason, Some(NoValue::NoDeployment));
+}
+
+#[test]
+fn a_resolution_without_an_opening_has_no_recovery_time() {
+    let mut story = Story::versions(&["1"]);
+    story.incident(incident("i", IncidentStatus::Resolved, "02:00"));
+    let figure = story.figures().mean_time_to_recovery;
+    assert_eq!((figure.value, figure.n), (None, 0));
+    assert_eq!(figure.excluded.get(&Reason::UnknownTime), Some(&1));
+    story.incident(incident("i", IncidentStatus::Opened, "01:30"));
+    assert_eq!(story.figures().mean_time_to_recovery.value, Some(HOUR / 2.0));
+}
+
+/// Sources that count in seconds: whatever else the events say, opened goes before resolved, and
+/// resolved before reopened.
+#[test]
+fn statuses_of_one_instant_have_their_natural_order() {
+    let mut opened = incident("i", IncidentStatus::Opened, "01:30");
+    opened.service = None;
+    let mut story = Story::versions(&["1"]);
+    story.incident(opened).incident(incident("i", IncidentStatus::Resolved, "01:30"));
+    assert_eq!(story.figures().mean_time_to_recovery.n, 1);
+    story.incident(incident("i", IncidentStatus::Reopened, "01:30"));
+    assert_eq!(story.figures().mean_time_to_recovery.more.open, Some(1));
+}
+
+#[test]
+fn an_id_without_a_source_is_looked_for_in_the_service() {
+    let mut story = Story::versions(&["1", "2", "3"]);
+    let mut seen = incident("i", IncidentStatus::Opened, "03:30");
+    seen.key.source = "pagerduty".to_owned();
+    seen.deployments = vec![DeploymentRef { id: Some("d2".to_owned()), ..DeploymentRef::default() }];
+    story.incident(seen);
+    assert_eq!(story.failed(), ["d2"]);
 }

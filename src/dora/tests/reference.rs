@@ -230,7 +230,7 @@ pub fn figures(history: &History, window: Window) -> Expected {
     }
     expected.recovery_mean = mean(&recoveries);
     let resolved = history.incidents.iter().filter_map(|incident| {
-        let end = incident.resolved_at.filter(|end| window.contains(*end))?;
+        let end = incident.resolved_at.filter(|end| window.contains(*end) && !incident.start_unknown)?;
         Some(end.micros_since(incident.started_at)).filter(|lasted| *lasted >= 0)
     });
     expected.incident_mean = mean(&resolved.collect::<Vec<_>>());

@@ -77,6 +77,7 @@ fn facts(
         key: EntityKey { source: repo.source(), id: id.to_string() },
         time,
         service: named_service.unwrap_or_else(|| repo.service(&[&task, &sent])),
+        place: (environment != *sent).then(|| sent.clone().into_owned()),
         environment,
         version: match declared.version.within("/deployment/payload/version", NAME)? {
             Some(version) => Some(version.into_owned()),

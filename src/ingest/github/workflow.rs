@@ -67,6 +67,7 @@ pub fn run(payload: WorkflowPayload<'_>, raw: &str, context: &Context<'_>) -> Re
         time,
         service: repo.service(&[&workflow]),
         environment,
+        place: None,
         version: None,
         commit: Some(run.head_sha.needed("/workflow_run/head_sha", SHA, "which commit is deployed?")?.into_owned()),
         outcome,

@@ -80,6 +80,7 @@ pub fn deployment(item: Deployment<'_>, context: &Context<'_>) -> Result<Read, F
             .environment
             .needed("/environment", NAME, "name the environment, such as production")?
             .into_owned(),
+        place: None,
         version: owned(item.version.within("/version", NAME)?),
         commit: owned(item.commit.within("/commit", SHA)?),
         outcome: one_of("/outcome", &outcome, &OUTCOMES)?,
@@ -194,7 +195,7 @@ pub fn incident(item: Incident<'_>, context: &Context<'_>) -> Result<Read, Fault
     let status = item.status.needed("/status", NAME, fix)?;
     item.version.within("/version", NAME)?;
     let named = list(item.deployments.optional("/deployments")?, "/deployments", MAX_DEPLOYMENTS)?;
-    let named = named.into_iter().enumerate().map(|(i, named)| named_deployment(i, named, &key.source));
+    let named = named.into_iter().enumerate().map(|(i, named)| named_deployment(i, named));
     let time = context.time(item.time)?;
     let event = IncidentEvent {
         time: Timestamp::default(),
@@ -212,12 +213,12 @@ pub fn incident(item: Incident<'_>, context: &Context<'_>) -> Result<Read, Fault
     Ok((DeliveryEvent::Incident(event), time))
 }
 
-/// By id and source (that of the incident where it names none), or by version, or by commit.
-fn named_deployment(i: usize, item: Field<NamedDeployment<'_>>, own_source: &str) -> Result<DeploymentRef, Fault> {
+/// By id (and source), or by version, or by commit.
+fn named_deployment(i: usize, item: Field<NamedDeployment<'_>>) -> Result<DeploymentRef, Fault> {
     let at = format_args!("/deployments/{i}");
     let item = item.required(at, "leave the entry out")?;
     item.strict(at)?;
-    let mut named = DeploymentRef {
+    let named = DeploymentRef {
         id: owned(item.id.within(format_args!("{at}/id"), ID)?),
         source: owned(item.source.within(format_args!("{at}/source"), SOURCE)?),
         version: owned(item.version.within(format_args!("{at}/version"), NAME)?),
@@ -225,14 +226,10 @@ fn named_deployment(i: usize, item: Field<NamedDeployment<'_>>, own_source: &str
     };
     match (&named.id, &named.version, &named.commit) {
         (None, None, None) => Err(Fault::new(at, "names no deployment: give id and source, or version, or commit")),
-        (Some(_), ..) => {
-            named.source.get_or_insert_with(|| own_source.to_owned());
-            Ok(named)
-        }
         (None, ..) if named.source.is_some() => {
             Err(Fault::new(format_args!("{at}/source"), "belongs to an id: give the id too, or leave it out"))
         }
-        (None, ..) => Ok(named),
+        _ => Ok(named),
     }
 }
 

@@ -198,13 +198,15 @@ impl Reader<'_> {
             return Ok(Fate::Repeated { id: fact.event.key().id.as_str().into() });
         }
         // After the digest, which must not change when the configuration does.
-        let environment = match &mut fact.event {
-            DeliveryEvent::Deployment(event) => Some(&mut event.environment),
-            DeliveryEvent::Incident(event) => event.environment.as_mut(),
-            DeliveryEvent::Change(_) => None,
-        };
-        if let Some(environment) = environment {
-            *environment = self.context.environments.canonical(environment).to_owned();
+        let names = self.context.environments;
+        match &mut fact.event {
+            DeliveryEvent::Deployment(event) => event.name_environment(names.canonical(&event.environment).to_owned()),
+            DeliveryEvent::Incident(event) => {
+                if let Some(environment) = &mut event.environment {
+                    *environment = names.canonical(environment).to_owned();
+                }
+            }
+            DeliveryEvent::Change(_) => {}
         }
         self.parsed.facts.push(fact);
         Ok(Fate::Fact(self.parsed.facts.len() - 1))

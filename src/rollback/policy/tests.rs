@@ -23,6 +23,7 @@ fn deployment(id: &str, version: &str, finished: Timestamp) -> Deployment {
         key: key(id),
         service: "checkout".to_owned(),
         environment: "production".to_owned(),
+        place: None,
         version: Some(version.to_owned()),
         commit: None,
         repository: None,
@@ -112,7 +113,9 @@ fn a_material_regression_is_rolled_back_with_its_evidence() {
     assert!(evidence.baseline_bound.unwrap() > 0.003, "an upper bound, not the point");
     assert!((evidence.burn.unwrap() - 2.088).abs() < 1e-3);
     assert!(
-        decision.summary.starts_with("2.1 % of 4,310 requests on 1.4.2 failed, 0.3 % before it; odds "),
+        decision.summary.starts_with(
+            "2.1 % of 4,310 requests on 1.4.2 failed, 0.3 % before it; chance of a false alarm below 1 in "
+        ),
         "{}",
         decision.summary
     );
@@ -201,6 +204,7 @@ fn incident(started_at: Timestamp, resolved_at: Option<Timestamp>) -> Incident {
         title: None,
         url: None,
         started_at,
+        start_unknown: false,
         acknowledged_at: None,
         resolved_at,
         deployments: Vec::new(),

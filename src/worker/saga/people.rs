@@ -40,7 +40,9 @@ pub async fn approve(
         return Err(is_already(&known));
     }
     if let Some(expired) = known.decision.expires_at.filter(|at| now >= *at) {
-        return Err(ActError::Conflict(format!("it could be approved until {expired}")));
+        return Err(ActError::Conflict(format!(
+            "it could be approved until {expired}; now roll back by hand, or deploy"
+        )));
     }
     if let Some(newer) = rollback::newer_deployment(&mut tx, &known).await? {
         return Err(overtaken(&newer));
@@ -60,7 +62,7 @@ pub async fn approve(
     let entry = HistoryEntry { at: now, actor: actor.to_owned(), act: Act::Approved, detail: String::new() };
     match rollback::change_state(&mut tx, &known, &[RollbackState::Proposed], RollbackState::Running, entry).await {
         Ok(true) => Ok(tx.commit().await?),
-        Ok(false) => Err(ActError::Conflict("it is not proposed any more".to_owned())),
+        Ok(false) => Err(ActError::Conflict("it is not proposed any more; look again".to_owned())),
         Err(StoreError::Query(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _))) => {
             Err(ActError::Conflict("another rollback runs for this service and environment".to_owned()))
         }
@@ -83,7 +85,7 @@ pub async fn cancel(store: &Store, id: &str, actor: &str, now: Timestamp) -> Res
     };
     let entry = HistoryEntry { at: now, actor: actor.to_owned(), act, detail: detail.to_owned() };
     if !rollback::change_state(&mut tx, &known, &[known.state], to, entry).await? {
-        return Err(ActError::Conflict("it has changed meanwhile".to_owned()));
+        return Err(ActError::Conflict("it has changed meanwhile; look again".to_owned()));
     }
     // The row is locked now: no step can begin, and this is how the first one stands.
     let steps = rollback::load(&mut tx, id).await?.map(|(_, steps)| steps).unwrap_or_default();
@@ -105,6 +107,20 @@ fn may_have_moved_traffic(step: &Step) -> bool {
     step.step == StepName::Route && step.state != StepState::Pending
 }
 
+/// Why nothing can be done any more, and what can be done instead.
 fn is_already(known: &Rollback) -> ActError {
-    ActError::Conflict(format!("it is already {}", known.state.as_str()))
+    let what_now = match known.state {
+        _ if known.is_closed() => "a person closed it, nothing is left to do",
+        RollbackState::Shadowed => {
+            "the policy is in shadow mode, nothing was touched and there is nothing to do; \
+             set its mode to approve or automatic for the next one to act"
+        }
+        RollbackState::Proposed => "it is being changed; look again",
+        RollbackState::Running => "traffic is being moved; `devpulse rollback show ID` says how far it is",
+        RollbackState::Done => "traffic has been moved; deploy a version to move it again",
+        RollbackState::Failed => "a person has to finish it by hand, then cancel closes it",
+        RollbackState::Refused => "a guardrail forbade it; a person has to decide, then cancel closes it",
+        RollbackState::Cancelled | RollbackState::Expired => "it will not be carried out; roll back by hand, or deploy",
+    };
+    ActError::Conflict(format!("this rollback is {}: {what_now}", known.state.as_str()))
 }

@@ -182,6 +182,7 @@ impl Saga<'_> {
             time: finished,
             service: self.rollback.service.clone(),
             environment: self.rollback.environment.clone(),
+            place: self.rollback.decision.from.as_ref().and_then(|from| from.place.clone()),
             version: Some(to.version.clone()),
             commit: to.commit.clone(),
             outcome: DeploymentOutcome::Succeeded,

@@ -38,7 +38,7 @@ impl Running {
 
     async fn with(store: &Store, materialise_every: Duration, max_waiting: usize) -> Self {
         let (sender, notices) = mpsc::channel(10_000);
-        let settings = Settings { replica: "test".to_owned(), max_waiting, materialise_every };
+        let settings = Settings { fencing: None, replica: "test".to_owned(), max_waiting, materialise_every };
         let (committer, task) = Committer::start(store.clone(), Clock::system(), settings, sender).await.unwrap();
         Self { committer, task, notices }
     }
@@ -75,6 +75,7 @@ fn deployment(id: &str, seconds: i64, outcome: DeploymentOutcome) -> DeploymentE
         time: Timestamp::from_seconds(seconds),
         service: "checkout".to_owned(),
         environment: "production".to_owned(),
+        place: None,
         version: Some("1.4.2".to_owned()),
         commit: None,
         outcome,

@@ -8,6 +8,7 @@ use devpulse::config::model::Severity::Page;
 use devpulse::notify::Notifiers;
 use devpulse::store::alert::group_of;
 use devpulse::store::outbox::{self, Destination, Standing};
+use devpulse::store::retention;
 use devpulse::time::Clock;
 use devpulse::worker::alert_metrics;
 use devpulse::worker::dispatch::Dispatcher;
@@ -60,6 +61,22 @@ on_both! {
         assert!(scene.deliveries(&alert).await.iter().all(|delivery| delivery.state == "sent"));
         scene.after(3600).await;
         assert!(peer.take().is_empty());
+    }
+
+    async fn messages_are_forgotten_once_they_are_sent_and_old_and_not_before(db: TestDb) {
+        let peer = Peer::start();
+        let scene = Scene::new(&db.store, &receivers(&peer));
+        let alert = scene.observe("a", fires(Page, "Budget burns")).await;
+        claim_and_die(&scene, Channel::Webhook).await;
+        scene.send().await;
+        let keep = config("").retention;
+        let prune = async |days: u32| {
+            let now = scene.clock.now().plus(days * Duration::from_hours(24));
+            retention::prune(&db.store, &keep, keep.messages, now).await.unwrap().messages
+        };
+        assert_eq!((prune(29).await, prune(31).await), (0, 1));
+        let left = scene.deliveries(&alert).await;
+        assert_eq!(left.iter().map(|delivery| delivery.state.as_str()).collect::<Vec<_>>(), ["sending"]);
     }
 
     async fn killed_after_slack_took_the_post_it_is_not_posted_twice(db: TestDb) {

@@ -58,5 +58,5 @@ async fn it_says_for_each_channel_what_became_of_the_message() {
     );
     let unknown = try_receiver(&config, "nobody").await;
     assert_eq!(unknown.status.code(), Some(1));
-    assert!(said(&unknown)["error"].as_str().unwrap().contains("there are: oncall"), "{unknown:?}");
+    assert!(said(&unknown)["error"].as_str().unwrap().contains("the receivers are: oncall"), "{unknown:?}");
 }

@@ -75,7 +75,7 @@ on_both! {
         let shown = devpulse.get(&path).await;
         assert_eq!(shown["decision"]["indicators"][0]["since"], json!({"bad": 60, "total": 100}));
         assert_eq!(shown["steps"].as_array().unwrap().len(), 4);
-        assert!(shown["summary"].as_str().unwrap().starts_with("60 % of 100 requests on 2 failed, 0.1 % before it; odds"));
+        assert!(shown["summary"].as_str().unwrap().starts_with("60 % of 100 requests on 2 failed, 0.1 % before it; chance of a false alarm below 1 in"));
 
         let (read, operate) = (key(&devpulse, "read"), key(&devpulse, "read,operate"));
         devpulse.use_key(&read);
@@ -86,12 +86,12 @@ on_both! {
         let approved = call(&devpulse, "POST", &format!("{path}/approve")).await.ok();
         let actor = approved["history"][0]["actor"].as_str().unwrap().to_owned();
         assert!(operate.contains(&actor), "{actor}");
-        is_problem(&call(&devpulse, "POST", &format!("{path}/approve")).await, 409, "already");
+        is_problem(&call(&devpulse, "POST", &format!("{path}/approve")).await, 409, "this rollback is running");
         until("the rollback to be done", SOON, async || {
             (devpulse.get(&path).await["state"] == "done").then_some(())
         }).await;
         assert_eq!(target.effects("shop").len(), 1);
-        is_problem(&call(&devpulse, "POST", &format!("{path}/cancel")).await, 409, "already done");
+        is_problem(&call(&devpulse, "POST", &format!("{path}/cancel")).await, 409, "this rollback is done");
 
         let held = devpulse.get("/api/v1/quarantine").await;
         assert_eq!((held["items"][0]["version"].as_str(), held["items"].as_array().unwrap().len()), (Some("2"), 1));
@@ -109,7 +109,7 @@ on_both! {
         let path = format!("/api/v1/rollbacks/{id}");
         assert_eq!(call(&devpulse, "POST", &format!("{path}/cancel")).await.ok()["state"], "cancelled");
         until("the end to be told", SOON, async || devpulse.get(&path).await["finished_at"].as_str().map(|_| ())).await;
-        is_problem(&call(&devpulse, "POST", &format!("{path}/approve")).await, 409, "already cancelled");
+        is_problem(&call(&devpulse, "POST", &format!("{path}/approve")).await, 409, "this rollback is cancelled");
         // The deployment is not decided again, however it goes on.
         let more = json!([{"type": "performance", "time": chrono::Utc::now().to_rfc3339(), "service": "shop",
             "environment": "production", "version": "2", "requests": 100, "errors": 100}]);
@@ -130,7 +130,7 @@ on_both! {
             ("GET", "/api/v1/rollbacks?colour=red", 400, "colour"),
             ("GET", "/api/v1/rollbacks?state=asleep", 400, "asleep"),
             ("GET", "/api/v1/rollbacks?limit=0", 400, "limit"),
-            ("GET", "/api/v1/rollbacks?limit=201", 400, "limit"),
+            ("GET", "/api/v1/rollbacks?limit=501", 400, "limit"),
             ("GET", "/api/v1/rollbacks?cursor=x", 400, "cursor"),
             ("GET", "/api/v1/quarantine?lifted=perhaps", 400, ""),
             ("DELETE", "/api/v1/quarantine/shop/production/9", 404, "not in quarantine"),

@@ -75,8 +75,12 @@ impl Stage {
         run(&mut tx, table).await.unwrap();
         tx.commit().await.unwrap();
         let (sender, notices) = mpsc::channel(16);
-        let settings =
-            Settings { replica: "test".to_owned(), max_waiting: 100, materialise_every: Duration::from_hours(1) };
+        let settings = Settings {
+            fencing: None,
+            replica: "test".to_owned(),
+            max_waiting: 100,
+            materialise_every: Duration::from_hours(1),
+        };
         let (committer, _) = Committer::start(db.store.clone(), Clock::system(), settings, sender).await.unwrap();
         Self { store: db.store.clone(), lease, committer, _notices: notices, faults: Arc::default() }
     }
@@ -150,8 +154,8 @@ impl Stage {
     pub async fn deploy(&self, service: &str, id: &str, outcome: &str, at: i64) {
         let mut tx = self.store.begin().await.unwrap();
         let row = format!(
-            "INSERT INTO deployment (source, id, service, environment, outcome, sort_at, state)
-             VALUES ('ci', '{id}', '{service}', '{ENVIRONMENT}', '{outcome}', {at}, '{{}}')"
+            "INSERT INTO deployment (source, id, service, environment, place, outcome, sort_at, state)
+             VALUES ('ci', '{id}', '{service}', '{ENVIRONMENT}', '{ENVIRONMENT}', '{outcome}', {at}, '{{}}')"
         );
         run(&mut tx, &row).await.unwrap();
         tx.commit().await.unwrap();
@@ -240,6 +244,7 @@ pub fn decision(service: &str, action: Action) -> Decision {
         version: version.to_owned(),
         commit: Some("8f3c".to_owned()),
         repository: None,
+        place: None,
         deployment: EntityKey { source: "ci".to_owned(), id: format!("{service}-{id}") },
     };
     let now = Clock::system().now();
@@ -251,7 +256,8 @@ pub fn decision(service: &str, action: Action) -> Decision {
     Decision {
         action,
         reason: if action == Action::Page { Reason::NoTarget } else { Reason::Regression },
-        summary: "20 % of 410 requests on 1.4.2 failed, 0.3 % before it; odds 41,000 : 1".to_owned(),
+        summary: "20 % of 410 requests on 1.4.2 failed, 0.3 % before it; chance of a false alarm below 1 in 41,000"
+            .to_owned(),
         service: service.to_owned(),
         environment: ENVIRONMENT.to_owned(),
         mode,

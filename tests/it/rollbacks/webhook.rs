@@ -154,7 +154,7 @@ on_both! {
             "service": "checkout", "environment": "production",
             "from": {"version": "1.4.2", "commit": "8f3c", "deployment": "checkout-d-41"},
             "to": {"version": "1.4.1", "commit": "8f3c", "deployment": "checkout-d-40"},
-            "summary": "20 % of 410 requests on 1.4.2 failed, 0.3 % before it; odds 41,000 : 1", "evidence": {},
+            "summary": "20 % of 410 requests on 1.4.2 failed, 0.3 % before it; chance of a false alarm below 1 in 41,000", "evidence": {},
         }));
         assert_eq!(requests[0].headers["webhook-id"], format!("{id}-route").as_str());
     }

@@ -101,6 +101,15 @@ impl DevPulse {
         command.args(arguments).arg("--config").arg("devpulse.yaml").output().unwrap()
     }
 
+    /// Runs a command of the binary that talks to this server, and gives what it prints.
+    #[track_caller]
+    pub fn ask(&self, arguments: &[&str]) -> String {
+        let mut command = command(self.folder.path(), &self.database, self.port);
+        let output = command.args(arguments).args(["--server", &self.url("/")]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
         let request = self.client.request(method.parse().unwrap(), self.url(path));
         match &self.bearer {

@@ -14,6 +14,7 @@ pub mod postgres;
 pub mod process;
 pub mod prometheus;
 pub mod random;
+pub mod schema;
 pub mod slack;
 pub mod smtp;
 pub mod traffic;
