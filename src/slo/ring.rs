@@ -137,6 +137,12 @@ impl Ring {
         cells.between(level, from.plus(ALMOST_A_SECOND).seconds(), to.seconds() - level.width + 1).sum()
     }
 
+    /// How wide the cells of a window are.
+    pub fn cell_width(&self, window: Duration) -> Duration {
+        let (_, level) = self.level_for(seconds_of(window));
+        Duration::from_secs(u64::try_from(level.width).unwrap_or(1))
+    }
+
     fn level_for(&self, seconds: i64) -> (&Cells, Level) {
         let [fine, middle, coarse] = &self.0;
         let [ten, minute, hour] = LEVELS;
