@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::alert::{Alert, Change, Observation, Transition, burn, step};
+use crate::alert::{Alert, Change, Observation, Transition, burn, no_data, step};
 use crate::store::alert::{self, Routing};
 use crate::store::rollback::saga::SagaError;
 use crate::store::{Store, StoreError, lease};
@@ -26,7 +26,9 @@ impl AlertBook {
     /// The database does not answer.
     pub async fn load(store: Store, fencing: i64) -> Result<Self, StoreError> {
         let mut active = alert::active(&mut store.read().await?).await?;
-        active.retain(|fingerprint, _| fingerprint.starts_with(burn::PREFIX));
+        active.retain(|fingerprint, _| {
+            [burn::PREFIX, no_data::PREFIX].iter().any(|prefix| fingerprint.starts_with(prefix))
+        });
         Ok(Self { store, fencing, active, doubted: HashSet::new() })
     }
 
@@ -56,7 +58,9 @@ impl AlertBook {
         self.doubted.remove(fingerprint);
         let (changed, standing) = match transition {
             Transition::Unchanged(_) => (None, known),
-            Transition::Changed(change @ (Change::Cancelled | Change::Resolved), alert) => (Some((change, *alert)), None),
+            Transition::Changed(change @ (Change::Cancelled | Change::Resolved), alert) => {
+                (Some((change, *alert)), None)
+            }
             Transition::Changed(change, alert) => (Some((change, (*alert).clone())), Some(*alert)),
         };
         match standing {

@@ -89,7 +89,8 @@ impl Dispatcher {
         let due = outbox::next_due(&mut self.store.read().await?, now).await?;
         let due = due.map(|at| at.duration_since(now));
         let uptime = self.clock.uptime();
-        let gate = self.gates.lock().values().filter_map(|gate| gate.checked_sub(uptime)).filter(|rest| !rest.is_zero()).min();
+        let gate =
+            self.gates.lock().values().filter_map(|gate| gate.checked_sub(uptime)).filter(|rest| !rest.is_zero()).min();
         let next = [due, gate].into_iter().flatten().min();
         Ok(next.unwrap_or(TIMER).clamp(Duration::from_millis(1), TIMER))
     }

@@ -14,9 +14,10 @@ use super::alert_book::AlertBook;
 use super::crew::Stop;
 use super::saga::{self, SagaError};
 use super::situation::Watched;
+use super::slo_stream::SloStream;
 use super::windows;
 use crate::alert::burn::{self, LastDeployment};
-use crate::alert::{Alert, Observation};
+use crate::alert::{Alert, Observation, no_data};
 use crate::app::{App, StreamEvent};
 use crate::config::Config;
 use crate::config::model::Policy;
@@ -24,8 +25,8 @@ use crate::event::DeliveryEvent;
 use crate::ingest::committer::{CommitNotice, SubmitError};
 use crate::rollback::policy;
 use crate::slo::{Live, SloStatus};
-use crate::store::alert::Routing;
 use crate::store::StoreError;
+use crate::store::alert::Routing;
 use crate::time::Timestamp;
 
 /// Windows slide and pairs calm down without any event.
@@ -59,6 +60,13 @@ pub struct Evaluator {
     /// The latest moment at which everything was judged.
     judged_at: Timestamp,
     forgotten_at: Timestamp,
+    began_at: Timestamp,
+    told: SloStream,
+}
+
+/// Of the alerts that an objective may have.
+fn fingerprints(slo: &str) -> [String; 2] {
+    [burn::fingerprint(slo), no_data::fingerprint(slo)]
 }
 
 impl Evaluator {
@@ -72,7 +80,17 @@ impl Evaluator {
         windows::read(&app.store, &config, &mut live, now).await?;
         *app.live.write() = live;
         let alerts = AlertBook::load(app.store.clone(), saga.fencing).await?;
-        Ok(Self { app, saga, alerts, watched: HashMap::new(), config, judged_at: now, forgotten_at: now })
+        Ok(Self {
+            app,
+            saga,
+            alerts,
+            watched: HashMap::new(),
+            config,
+            judged_at: now,
+            forgotten_at: now,
+            began_at: now,
+            told: SloStream::default(),
+        })
     }
 
     /// Runs until the shutdown signal or the end of the notices.
@@ -215,7 +233,7 @@ impl Evaluator {
     /// Objectives that are not configured any more leave no alert behind.
     async fn retire(&mut self, now: Timestamp) {
         let known: BTreeSet<String> =
-            self.app.live.read().all().iter().map(|tracked| burn::fingerprint(&tracked.slo.name)).collect();
+            self.app.live.read().all().iter().flat_map(|tracked| fingerprints(&tracked.slo.name)).collect();
         let gone: Vec<Alert> =
             self.alerts.active().filter(|alert| !known.contains(&alert.fingerprint)).cloned().collect();
         for alert in gone {
@@ -239,7 +257,9 @@ impl Evaluator {
             live.of(&place.0, &place.1).map(|tracked| live.status(tracked, now)).collect()
         };
         for status in statuses {
-            self.observe(burn::observe(&status, last.as_ref(), now), now).await;
+            self.observe(burn::observe(&status, last.as_ref(), &config.alerts, now), now).await;
+            self.observe(no_data::observe(&status, config.alerts.no_data_after, self.began_at, now), now).await;
+            self.told.tell(&self.app.stream, &status, now);
         }
     }
 

@@ -9,6 +9,7 @@ pub mod evaluate;
 pub mod gauges;
 pub mod saga;
 mod situation;
+mod slo_stream;
 pub mod tell;
 pub mod upkeep;
 mod windows;
