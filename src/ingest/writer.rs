@@ -258,7 +258,7 @@ async fn fill(
     fencing: Option<i64>,
 ) -> Result<(Written, Option<TransactionId>), StoreError> {
     if let Some(fencing) = fencing
-        && !lease::is_current(tx, fencing).await?
+        && !lease::holds(tx, fencing).await?
     {
         return Err(StoreError::Deposed);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use devpulse::alert::{Change, Condition};
 use devpulse::app::{App, Wake};
-use devpulse::config::model::Severity::Page;
+use devpulse::config::model::Severity::{Page, Ticket};
 use devpulse::event::{SeriesKey, TelemetryBatch, TelemetryDelta};
 use devpulse::ingest::committer::{CommitNotice, Committer, Settings, Submission};
 use devpulse::rollback::executor::Executors;
@@ -19,7 +19,7 @@ use devpulse::worker::evaluate::Evaluator;
 use devpulse::worker::tell;
 use tokio::sync::{broadcast, mpsc};
 
-use crate::support::alerting::{CLEAR, at, config, fires, look, observe, unreachable};
+use crate::support::alerting::{CLEAR, at, config, fires, look, unreachable};
 use crate::support::cutting_proxy::{Cut, proxied};
 use crate::support::db::{TestDb, on_both};
 use crate::support::wait::until;
@@ -41,7 +41,8 @@ impl Scene {
         let lease = lease::take(&db.store, &db.url, "test", at(0)).await.unwrap().unwrap();
         // Only a pause turns the journal into buckets.
         let materialise_every = Duration::from_hours(1);
-        let settings = Settings { replica: "test".to_owned(), max_waiting: 1000, materialise_every };
+        let settings =
+            Settings { fencing: Some(lease.fencing), replica: "test".to_owned(), max_waiting: 1000, materialise_every };
         let (notices, commits) = mpsc::channel(4);
         let (committer, _) =
             Committer::start(db.store.clone(), clock.clone(), settings, notices.clone()).await.unwrap();
@@ -96,14 +97,19 @@ fn batch(service: &str, start: i64, requests: u64, errors: u64) -> TelemetryBatc
     TelemetryBatch { deltas: [((series, start), delta)].into(), ..TelemetryBatch::default() }
 }
 
-/// Objectives over checkout and, with a window, over search; more keys.
+/// Objectives over checkout and, with a window, over search, with burn windows that need no hour;
+/// more keys.
 fn objectives(search: Option<&str>, more: &str) -> String {
     let slo = |service: &str, window: &str| {
-        format!("  - {{name: {service}, service: {service}, environment: production, objective: 0.99, window: {window}, indicator: {{availability: {{}}}}}}\n")
+        format!(
+            "  - {{name: {service}, service: {service}, environment: production, objective: 0.99, window: {window}, indicator: {{availability: {{}}}}}}\n"
+        )
     };
     let search = search.map(|window| slo("search", window)).unwrap_or_default();
     let checkout = slo("checkout", "30d");
-    format!("services: [{{name: checkout}}, {{name: search}}]\nslos:\n{checkout}{search}{more}")
+    format!(
+        "services: [{{name: checkout}}, {{name: search}}]\nslos:\n{checkout}{search}burn_alerts: [{{long: 2m, short: 10s, budget_share: 0.0001, severity: page}}]\n{more}"
+    )
 }
 
 on_both! {
@@ -146,20 +152,22 @@ on_both! {
     }
 
     async fn traffic_without_end_does_not_keep_the_timer_waiting(db: TestDb) {
-        // An alert of an objective that is not configured any more: only the timer ends it.
-        let seen = look("checkout", "gone", fires(Page, "Budget burns"));
-        observe(&db.store, &config(""), &seen, at(0)).await.unwrap();
         let scene = Scene::start(&db, &objectives(None, "")).await;
+        let start = scene.clock.now().seconds();
         let feeders: Vec<_> = (0..4)
             .map(|_| {
                 let notices = scene.notices.clone();
                 tokio::spawn(async move {
-                    let notice = || CommitNotice { telemetry: batch("other", 10, 1, 0), ..CommitNotice::default() };
+                    let telemetry = || batch("checkout", start, 1, 0);
+                    let notice = || CommitNotice { telemetry: telemetry(), ..CommitNotice::default() };
                     while notices.send(notice()).await.is_ok() {}
                 })
             })
             .collect();
-        until("the timer's work", SOON, async || scene.alerts().await.is_empty().then_some(())).await;
+        until("traffic to flow", SOON, async || (scene.counted("checkout") > 1_000).then_some(())).await;
+        // Taken over by the timer only.
+        scene.reload("");
+        until("the timer's work", SOON, async || scene.app.live.read().all().is_empty().then_some(())).await;
         feeders.iter().for_each(tokio::task::JoinHandle::abort);
     }
 
@@ -169,19 +177,65 @@ on_both! {
         until("the first to be counted", SOON, async || (scene.counted("checkout") == 10).then_some(())).await;
         let right = scene.clock.now();
         scene.clock.advance(Duration::from_hours(10));
+        until("it to be judged then", SOON, async || (scene.alerts().await == ["no_data:checkout"]).then_some(())).await;
         scene.requests("checkout", 0, 5, 0).await;
         until("the wrong hour to be counted", SOON, async || (scene.counted("checkout") == 5).then_some(())).await;
-        // A tick notices what time it claims to be.
-        until("it to be judged there", SOON, async || {
-            let judged = devpulse::store::alert::active(&mut db.store.read().await.unwrap()).await.is_ok();
-            tokio::time::sleep(Duration::from_millis(1_200)).await;
-            judged.then_some(())
-        })
-        .await;
         scene.clock.set(right);
         until("the present to be back", SOON, async || (scene.counted("checkout") == 10).then_some(())).await;
         scene.requests("checkout", 0, 3, 0).await;
         until("it to go on", SOON, async || (scene.counted("checkout") == 13).then_some(())).await;
+    }
+
+    async fn data_that_stops_is_a_ticket_and_keeps_the_burn_alert(db: TestDb) {
+        let scene = Scene::start(&db, &objectives(Some("30d"), "alerts: {keep_firing_for: 0s}")).await;
+        scene.requests("checkout", 0, 1_000, 900).await;
+        until("the burn alert", SOON, async || (scene.alerts().await == ["burn_rate:checkout"]).then_some(())).await;
+        scene.clock.advance(Duration::from_mins(61));
+        until("the ticket", SOON, async || {
+            (scene.alerts().await == ["burn_rate:checkout", "no_data:checkout"]).then_some(())
+        })
+        .await;
+        let ticket = alert::active_of(&mut db.store.read().await.unwrap(), "no_data:checkout").await.unwrap().unwrap();
+        assert_eq!((ticket.kind.as_str(), ticket.severity), ("no_data", Ticket));
+        scene.requests("checkout", 0, 1_000_000, 0).await;
+        until("both to be over", SOON, async || scene.alerts().await.is_empty().then_some(())).await;
+    }
+
+    async fn an_alert_is_kept_for_a_while_after_it_is_calm(db: TestDb) {
+        let scene = Scene::start(&db, &objectives(None, "alerts: {keep_firing_for: 2m}")).await;
+        scene.requests("checkout", 0, 1_000, 900).await;
+        until("the burn alert", SOON, async || (scene.alerts().await == ["burn_rate:checkout"]).then_some(())).await;
+        scene.requests("checkout", 0, 1_000_000, 0).await;
+        until("it to be clear", SOON, async || {
+            let active = alert::active_of(&mut db.store.read().await.unwrap(), "burn_rate:checkout").await.unwrap();
+            active.expect("it is kept").waiting_since
+        })
+        .await;
+        scene.clock.advance(Duration::from_secs(121));
+        scene.requests("checkout", 0, 1_000, 0).await;
+        until("it to be over", SOON, async || scene.alerts().await.is_empty().then_some(())).await;
+    }
+
+    async fn listeners_hear_where_objectives_stand_when_that_changes(db: TestDb) {
+        let scene = Scene::start(&db, &objectives(None, "")).await;
+        let mut stream = scene.app.stream.subscribe();
+        let mut heard = async || loop {
+            let event = tokio::time::timeout(SOON, stream.recv()).await.expect("it is told").unwrap();
+            if event.kind == "slo" {
+                break event.data;
+            }
+        };
+        assert_eq!(heard().await["total"], 0, "at first, where it stands");
+        scene.requests("checkout", 0, 1_000, 900).await;
+        let burning = heard().await;
+        assert_eq!((&burning["name"], &burning["alerts"][0]["verdict"]), (&"checkout".into(), &"burning".into()));
+        // The verdict stays, the budget moves: told when its time has come.
+        scene.requests("checkout", 0, 1_000, 900).await;
+        until("it to be counted", SOON, async || (scene.counted("checkout") == 2_000).then_some(())).await;
+        scene.requests("checkout", 0, 1_000, 1_000).await;
+        until("it to be counted", SOON, async || (scene.counted("checkout") == 3_000).then_some(())).await;
+        scene.clock.advance(Duration::from_secs(6));
+        assert_eq!(heard().await["total"], 3_000, "once for both");
     }
 }
 
@@ -195,7 +249,8 @@ async fn a_commit_whose_answer_is_lost_neither_sticks_nor_comes_back() {
         let seen = look("checkout", "availability", condition);
         book.observe(&seen, Routing::of(&config), at(second)).await.map(|changed| changed.map(|(change, _)| change))
     };
-    let standing = async || alert::active_of(&mut db.store.read().await.unwrap(), "burn_rate:availability").await.unwrap();
+    let standing =
+        async || alert::active_of(&mut db.store.read().await.unwrap(), "burn_rate:availability").await.unwrap();
 
     // It fired, and nobody was told so.
     *proxy.next.lock() = Some(Cut::After);

@@ -304,8 +304,7 @@ fn a_deployment_is_judged_in_its_bake_time_once_and_while_it_is_the_newest() {
     superseded.newer = Some(key("d-42"));
     assert_eq!(judged(&superseded), (Action::Hold, Reason::NewerDeployment { deployment: key("d-42") }));
     let mut decided = situation();
-    decided.past =
-        vec![PastRollback { deployment: key("d-41"), state: RollbackState::Cancelled, acted_at: DEPLOYED }];
+    decided.past = vec![PastRollback { deployment: key("d-41"), state: RollbackState::Cancelled, acted_at: DEPLOYED }];
     assert_eq!(judged(&decided), (Action::Hold, Reason::AlreadyDecided));
     let mut unfinished = situation();
     unfinished.deployment.outcome = DeploymentOutcome::InProgress;

@@ -7,8 +7,8 @@ use devpulse::rollback::state::{Act, RollbackState};
 use devpulse::store::quarantine::{self, Quarantined};
 use devpulse::store::rollback::{self, Filter};
 use devpulse::time::Clock;
-use devpulse::worker::saga::people::{self, ActError};
 use devpulse::worker::saga;
+use devpulse::worker::saga::people::{self, ActError};
 
 use super::stage::{Answer, ENVIRONMENT, Stage, Target, decision, die_while_hanging, micros, settle, targeting};
 use crate::support::db::on_both;
