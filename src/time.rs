@@ -1,9 +1,9 @@
 //! Points in time, and the one place where the clock is read.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -155,6 +155,25 @@ impl Clock {
         match &self.0 {
             None => Timestamp::from(Utc::now()),
             Some(micros) => Timestamp(micros.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// The time since some moment of this process: it goes on evenly when the system's clock is put
+    /// right. For waiting, never for keeping.
+    pub fn uptime(&self) -> Duration {
+        static START: OnceLock<Instant> = OnceLock::new();
+        #[expect(clippy::disallowed_methods, reason = "the clock's home")]
+        let started = || *START.get_or_init(Instant::now);
+        match &self.0 {
+            None => started().elapsed(),
+            Some(micros) => Duration::from_micros(u64::try_from(micros.load(Ordering::SeqCst)).unwrap_or(0)),
+        }
+    }
+
+    /// Puts a manual clock to another time; the system's clock stays as it is.
+    pub fn set(&self, to: Timestamp) {
+        if let Some(micros) = &self.0 {
+            micros.store(to.micros(), Ordering::SeqCst);
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Alert;
 use super::observation::{Condition, Content, Fact, Kind, Observation};
+use crate::config::model::Alerts;
 use crate::slo::{Judgement, SloStatus, Verdict};
 use crate::time::{self, Timestamp};
 
@@ -41,7 +42,7 @@ pub fn withdrawn(alert: &Alert) -> Observation {
 ///
 /// Without events in a short window nothing can be said: an active alert freezes rather than
 /// resolve.
-pub fn observe(status: &SloStatus, last: Option<&LastDeployment>, now: Timestamp) -> Observation {
+pub fn observe(status: &SloStatus, last: Option<&LastDeployment>, waits: &Alerts, now: Timestamp) -> Observation {
     Observation {
         fingerprint: fingerprint(&status.name),
         kind: Kind::BurnRate,
@@ -49,8 +50,8 @@ pub fn observe(status: &SloStatus, last: Option<&LastDeployment>, now: Timestamp
         environment: status.environment.clone(),
         labels: BTreeMap::from([("slo".to_owned(), status.name.clone())]),
         condition: condition(status, last, now),
-        pending_for: Duration::ZERO,
-        keep_firing_for: Duration::ZERO,
+        pending_for: waits.pending_for,
+        keep_firing_for: waits.keep_firing_for,
     }
 }
 
@@ -130,7 +131,7 @@ fn exhaustion(seconds: f64) -> String {
 }
 
 /// A duration with its two largest units: `3 h 20 min`.
-fn coarse(duration: Duration) -> String {
+pub(super) fn coarse(duration: Duration) -> String {
     let minutes = duration.as_secs() / 60;
     match minutes {
         0 => format!("{} s", duration.as_secs()),
@@ -192,7 +193,7 @@ mod tests {
     }
 
     fn seen(alerts: Vec<Judgement>) -> Condition {
-        observe(&status(alerts), None, Timestamp::from_seconds(0)).condition
+        observe(&status(alerts), None, &Alerts::default(), Timestamp::from_seconds(0)).condition
     }
 
     #[test]
@@ -229,6 +230,14 @@ mod tests {
                 "overspent 223 times over"
             ]
         );
+    }
+
+    #[test]
+    fn it_waits_as_configured() {
+        let (minute, now) = (Duration::from_mins(1), Timestamp::from_seconds(0));
+        let waits = Alerts { pending_for: minute, keep_firing_for: minute * 2, no_data_after: None };
+        let seen = observe(&status(Vec::new()), None, &waits, now);
+        assert_eq!((seen.pending_for, seen.keep_firing_for), (minute, minute * 2));
     }
 
     #[test]

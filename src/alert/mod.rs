@@ -6,6 +6,7 @@
 pub mod burn;
 pub mod lifecycle;
 pub mod message;
+pub mod no_data;
 pub mod observation;
 
 pub use lifecycle::{Alert, Change, State, Transition, Unchanged, step};

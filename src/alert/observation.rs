@@ -13,6 +13,8 @@ use crate::config::model::Severity;
 pub enum Kind {
     /// An error budget burns too fast.
     BurnRate,
+    /// An objective that had events has none any more.
+    NoData,
     /// A rollback was asked for, is under way, or failed.
     Rollback,
     /// `devpulse alert test`.
@@ -23,6 +25,7 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::BurnRate => "burn_rate",
+            Self::NoData => "no_data",
             Self::Rollback => "rollback",
             Self::Test => "test",
         }

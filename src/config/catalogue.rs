@@ -7,7 +7,8 @@ use globset::Glob;
 
 use super::duration::format;
 use super::error::did_you_mean;
-use super::model::{BurnPair, Environment, Indicator, Service, Severity, Slo, Team, Tier};
+use super::model::{BurnPair, Environment, Indicator, Retention, Service, Severity, Slo, Team, Tier};
+use super::policies::Known;
 use super::reader::{Found, Scalar, Section};
 use super::scalar::{duration, one_of, share, text};
 
@@ -123,12 +124,12 @@ pub(super) fn burn_alerts(root: &Section<'_>) -> Vec<BurnPair> {
 
 pub(super) fn slos(
     root: &Section<'_>,
-    services: &[Service],
-    environments: &[Environment],
+    known: &Known<'_>,
     pairs: &[BurnPair],
+    retention: Option<&Retention>,
 ) -> Vec<Slo> {
-    let services: Vec<String> = services.iter().map(|service| service.name.clone()).collect();
-    let environments: Vec<String> = environments.iter().map(|environment| environment.name.clone()).collect();
+    let services: Vec<String> = known.services.iter().map(|service| service.name.clone()).collect();
+    let environments: Vec<String> = known.environments.iter().map(|environment| environment.name.clone()).collect();
     let mut seen = Vec::new();
     root.items("slos", |at| {
         let name = at.found("name", text);
@@ -136,7 +137,14 @@ pub(super) fn slos(
         let service = reference(at, "service", "services", &services);
         let environment = reference(at, "environment", "environments", &environments);
         let objective = at.found("objective", share());
-        let window = at.or("window", MONTH, duration);
+        let window = at.optional("window", duration);
+        let place = window.as_ref().map_or_else(|| at.place().clone(), |found| found.place.clone());
+        let window = window.map_or(MONTH, |found| found.value);
+        if let Some(kept) = retention.map(|retention| retention.hours).filter(|kept| *kept < window) {
+            let message =
+                format!("must be at most `retention.hours` ({}): the window is read back from it", format(kept));
+            at.report("window", place, message);
+        }
         if let Some(objective) = &objective {
             refuse_silent_pairs(at, objective, window, pairs);
         }

@@ -13,7 +13,8 @@ use super::{catalogue, excerpt, sections, telling};
 pub const DEFAULTS: &str = include_str!("default.yaml");
 
 /// Variables that begin with `DEVPULSE_` and one of these are meant for a key.
-const SECTIONS: [&str; 8] = ["SERVER", "DATABASE", "INGEST", "RETENTION", "TELEMETRY", "DORA", "SOURCES", "SMTP"];
+const SECTIONS: [&str; 9] =
+    ["SERVER", "DATABASE", "INGEST", "RETENTION", "TELEMETRY", "DORA", "ALERTS", "SOURCES", "SMTP"];
 
 /// A configuration that may be used.
 #[derive(Debug, Clone)]
@@ -75,7 +76,9 @@ pub(super) fn read(root: &Section<'_>) -> Option<Config> {
     let services = catalogue::services(root, &teams);
     let environments = catalogue::environments(root);
     let burn_alerts = catalogue::burn_alerts(root);
-    let slos = catalogue::slos(root, &services, &environments, &burn_alerts);
+    let alerts = root.section("alerts", sections::alerts);
+    let known = Known { services: &services, environments: &environments, slos: &[] };
+    let slos = catalogue::slos(root, &known, &burn_alerts, retention.as_ref());
     let sources = root.section("sources", |at| Some(telling::sources(at)));
     let smtp = root.optional_section("smtp", "url", telling::smtp);
     let receivers = telling::receivers(root, smtp.is_some() || root.has("smtp"));
@@ -95,6 +98,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Config> {
         environments,
         slos,
         burn_alerts,
+        alerts: alerts?,
         sources: sources?,
         receivers,
         smtp,

@@ -34,6 +34,7 @@ pub struct Config {
     pub environments: Vec<Environment>,
     pub slos: Vec<Slo>,
     pub burn_alerts: Vec<BurnPair>,
+    pub alerts: Alerts,
     pub sources: Sources,
     pub receivers: Vec<Receiver>,
     pub smtp: Option<Smtp>,
@@ -196,6 +197,17 @@ pub struct BurnPair {
     /// The share of the budget that is gone after `long` at the threshold.
     pub budget_share: f64,
     pub severity: Severity,
+}
+
+/// How the alerts of objectives begin and end.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Alerts {
+    /// How long a pair must burn before anybody is told.
+    pub pending_for: Duration,
+    /// How long every pair must be calm before the alert resolves.
+    pub keep_firing_for: Duration,
+    /// How long an objective that had events may have none; `None`: for ever.
+    pub no_data_after: Option<Duration>,
 }
 
 #[derive(

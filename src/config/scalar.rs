@@ -70,11 +70,16 @@ pub(super) fn share() -> impl Parser<f64> {
 
 /// A duration longer than zero.
 pub(super) fn duration(scalar: &Scalar<'_>) -> Result<Duration, String> {
+    match wait(scalar)? {
+        Duration::ZERO => Err("must be longer than zero".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+/// A duration that may be zero.
+pub(super) fn wait(scalar: &Scalar<'_>) -> Result<Duration, String> {
     match scalar.value {
-        Value::Text(text) => match duration::parse(text.trim())? {
-            Duration::ZERO => Err("must be longer than zero".to_owned()),
-            duration => Ok(duration),
-        },
+        Value::Text(text) => duration::parse(text.trim()),
         _ => duration::parse(""),
     }
 }

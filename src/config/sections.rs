@@ -1,12 +1,15 @@
-//! The sections of plain settings: server, database, ingest, retention, telemetry, dora.
+//! The sections of plain settings: server, database, ingest, retention, telemetry, dora, alerts.
 
 use std::time::Duration;
 
-use super::model::{Database, Dora, Ingest, LogFormat, Retention, Server, Targets, Telemetry};
+use super::model::{Alerts, Database, Dora, Ingest, LogFormat, Retention, Server, Targets, Telemetry};
 use super::reader::Section;
-use super::scalar::{boolean, duration, http_url, number, one_of, secret_url, share, text, whole};
+use super::scalar::{boolean, duration, http_url, number, one_of, secret_url, share, text, wait, whole};
 use crate::slo::ring::LEVELS;
 use crate::time::short;
+
+/// What lies further ahead would push the present out of the finest windows.
+const MOST_FUTURE: Duration = Duration::from_hours(1);
 
 /// Editions of the DORA benchmarks that DevPulse has.
 const EDITIONS: &[(&str, &str)] = &[("2021", "2021"), ("2023", "2023"), ("2024", "2024")];
@@ -49,7 +52,11 @@ pub(super) fn ingest(at: &Section<'_>) -> Option<Ingest> {
     let max_decoded_bytes = at.required("max_decoded_bytes", whole(1024));
     let max_buffered_bytes = at.found("max_buffered_bytes", whole::<usize>(1024));
     let max_items = at.required("max_items", whole(1));
-    let max_future = at.required("max_future", duration);
+    let max_future = at.required("max_future", |scalar: &_| {
+        let most =
+            format!("must be at most {}: later events would push the present out of the windows", short(MOST_FUTURE));
+        duration(scalar).and_then(|future| if future > MOST_FUTURE { Err(most) } else { Ok(future) })
+    });
     let deduplication_window = at.required("deduplication_window", duration);
     let max_waiting = at.required("max_waiting", whole(1));
     let materialise_every = at.required("materialise_every", duration);
@@ -130,5 +137,16 @@ fn targets(at: &Section<'_>) -> Option<Targets> {
         change_lead_time: change_lead_time?,
         change_fail_rate: change_fail_rate?,
         time_to_recovery: time_to_recovery?,
+    })
+}
+
+pub(super) fn alerts(at: &Section<'_>) -> Option<Alerts> {
+    let pending_for = at.required("pending_for", wait);
+    let keep_firing_for = at.required("keep_firing_for", wait);
+    let no_data_after = at.required("no_data_after", wait);
+    Some(Alerts {
+        pending_for: pending_for?,
+        keep_firing_for: keep_firing_for?,
+        no_data_after: no_data_after.map(|after| (!after.is_zero()).then_some(after))?,
     })
 }

@@ -165,6 +165,25 @@ teams: [{name: t, time_zone: Europe/Berln, week_starts_on: 1}, {name: t}]
 }
 
 #[test]
+fn windows_must_hold_what_is_asked_of_them() {
+    let shown = errors("ingest: {max_future: 2h}");
+    assert!(shown.contains("ingest.max_future: must be at most 1h"), "{shown}");
+    let slo = "services: [{name: a}]\nslos:\n  - {name: s, service: a, environment: production, objective: 0.99, window: 90d, indicator: {availability: {}}}";
+    assert!(parse("f", slo, &secrets()).is_ok());
+    let shown = errors(&format!("retention: {{hours: 30d}}\n{slo}"));
+    assert!(shown.contains("devpulse.yaml:4:77: slos[0].window: must be at most `retention.hours` (30d)"), "{shown}");
+}
+
+#[test]
+fn alerts_wait_as_they_are_told() {
+    let alerts = parse("f", "", &Variables::new()).unwrap().config.alerts;
+    assert_eq!((alerts.pending_for.as_secs(), alerts.keep_firing_for.as_secs()), (0, 120));
+    let own = loaded("f", "alerts: {pending_for: 1m, keep_firing_for: 0s, no_data_after: 0s}").alerts;
+    assert_eq!((own.pending_for.as_secs(), own.keep_firing_for.as_secs(), own.no_data_after), (60, 0, None));
+    assert_eq!(alerts.no_data_after.map(|after| after.as_secs()), Some(3_600));
+}
+
+#[test]
 fn what_refers_to_nothing_is_refused() {
     insta::assert_snapshot!(errors(
         r#"

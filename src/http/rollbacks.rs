@@ -152,7 +152,8 @@ async fn approve_rollback(
     id: web::Path<String>,
 ) -> Result<web::Json<RollbackDetail>, Problem> {
     caller.require(Scope::Operate)?;
-    people::approve(&app.store, &id, &caller.name, app.clock.now()).await?;
+    let policies = &app.config.load().rollback.policies;
+    people::approve(&app.store, policies, &id, &caller.name, app.clock.now()).await?;
     app.wake.saga.notify_one();
     detail(&app, &id).await
 }

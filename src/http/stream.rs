@@ -24,8 +24,9 @@ use super::params::{Params, not_one_of};
 use super::{Caller, Problem};
 use crate::app::{App, StreamEvent};
 
-/// Comments in between keep proxies from closing a quiet connection.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Comments in between keep proxies from closing a quiet connection, and show that a listener is
+/// gone, whose place another waits for.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const KINDS: [&str; 5] = ["deployment", "incident", "alert", "rollback", "slo"];
 
 #[derive(Debug, Deserialize, IntoParams)]

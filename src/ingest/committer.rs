@@ -95,6 +95,23 @@ impl CommitNotice {
     }
 }
 
+/// The write path stands still while this exists: everything committed is in the buckets, and is in
+/// the notices received before or in `held`. For reading buckets without losing or doubling anything.
+#[derive(Debug)]
+pub struct Pause {
+    /// What the evaluator, being behind, was not told of yet.
+    pub held: Option<CommitNotice>,
+    _end: oneshot::Sender<()>,
+}
+
+impl Pause {
+    /// The receiver hears when the pause is over.
+    pub(super) fn begin(held: Option<CommitNotice>) -> (Self, oneshot::Receiver<()>) {
+        let (end, ended) = oneshot::channel();
+        (Self { held, _end: end }, ended)
+    }
+}
+
 pub(super) type Waiting = (Submission, oneshot::Sender<Result<Committed, SubmitError>>);
 
 /// How the write path behaves.
@@ -115,6 +132,7 @@ pub struct Settings {
 #[derive(Clone)]
 pub struct Committer {
     queue: mpsc::Sender<Waiting>,
+    pauses: mpsc::Sender<oneshot::Sender<Pause>>,
     stop: Arc<Notify>,
 }
 
@@ -134,9 +152,10 @@ impl Committer {
     ) -> Result<(Self, JoinHandle<()>), StoreError> {
         let (queue, waiting) = mpsc::channel(settings.max_waiting.max(1));
         let stop = Arc::new(Notify::new());
-        let writer = Writer::recover(store, &clock, settings, waiting, notices).await?;
+        let (pauses, asked) = mpsc::channel(1);
+        let writer = Writer::recover(store, &clock, settings, (waiting, asked), notices).await?;
         let task = tokio::spawn(writer.run(Arc::clone(&stop)));
-        Ok((Self { queue, stop }, task))
+        Ok((Self { queue, pauses, stop }, task))
     }
 
     /// Answers when the submission is durable, or says that nothing of it was kept.
@@ -151,6 +170,18 @@ impl Committer {
             TrySendError::Closed(_) => stopped(),
         })?;
         answered.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Turns everything committed into buckets and takes in nothing more until the answer is
+    /// dropped; what comes meanwhile waits. Not for who might itself wait for a commit.
+    ///
+    /// # Errors
+    /// [`SubmitError`]: not everything became buckets, or DevPulse is stopping.
+    pub async fn pause(&self) -> Result<Pause, SubmitError> {
+        let refused = || SubmitError::Store("the journal was not turned into buckets".to_owned());
+        let (answer, answered) = oneshot::channel();
+        self.pauses.send(answer).await.map_err(|_| refused())?;
+        answered.await.map_err(|_| refused())
     }
 
     /// Refuses what comes from now on, commits and materialises what waits, and ends the task.

@@ -35,6 +35,11 @@ impl Notices {
         }
     }
 
+    /// What is held back, for whoever tells of it in another way.
+    pub fn take_held(&mut self) -> Option<CommitNotice> {
+        self.held.take()
+    }
+
     /// Ends when what is held back has been sent; never while nothing is.
     pub async fn catch_up(&mut self) {
         if self.held.is_none() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::committer::{CommitNotice, Committed, Settings, Submission, SubmitError, Waiting};
+use super::committer::{CommitNotice, Committed, Pause, Settings, Submission, SubmitError, Waiting};
 use super::group::{self, Written};
 use super::metrics;
 use super::notices::Notices;
@@ -29,6 +29,7 @@ pub(super) struct Writer {
     store: Store,
     settings: Settings,
     queue: mpsc::Receiver<Waiting>,
+    pauses: mpsc::Receiver<oneshot::Sender<Pause>>,
     notices: Notices,
     materialiser: Materialiser,
     /// The sequence of the last attempt; every attempt takes a new one.
@@ -66,7 +67,7 @@ impl Writer {
         store: Store,
         clock: &Clock,
         settings: Settings,
-        queue: mpsc::Receiver<Waiting>,
+        (queue, pauses): (mpsc::Receiver<Waiting>, mpsc::Receiver<oneshot::Sender<Pause>>),
         notices: mpsc::Sender<CommitNotice>,
     ) -> Result<Self, StoreError> {
         let mut materialiser = Materialiser::default();
@@ -77,7 +78,7 @@ impl Writer {
         // is ahead of what one process can commit.
         let sequence = clock.now().micros().max(last.unwrap_or(0));
         let notices = Notices::new(notices);
-        Ok(Self { store, settings, queue, notices, materialiser, sequence, journal_rows, in_doubt: None })
+        Ok(Self { store, settings, queue, pauses, notices, materialiser, sequence, journal_rows, in_doubt: None })
     }
 
     pub async fn run(mut self, stop: Arc<Notify>) {
@@ -89,7 +90,8 @@ impl Writer {
             tokio::select! {
                 biased;
                 () = stop.notified() => open = false,
-                _ = tick.tick() => self.materialise().await,
+                _ = tick.tick() => drop(self.materialise().await),
+                Some(asked) = self.pauses.recv() => self.pause(asked).await,
                 () = self.notices.catch_up() => {}
                 first = self.queue.recv() => match first {
                     Some(first) => self.commit(first).await,
@@ -102,6 +104,21 @@ impl Writer {
             self.commit(first).await;
         }
         self.materialise().await;
+    }
+
+    /// Stands still until whoever asked has read the buckets. Drops the question when they cannot
+    /// be complete.
+    async fn pause(&mut self, asked: oneshot::Sender<Pause>) {
+        if !self.materialise().await {
+            return;
+        }
+        let (pause, ended) = Pause::begin(self.notices.take_held());
+        match asked.send(pause) {
+            // Ends by being dropped.
+            Ok(()) => drop(ended.await),
+            // Nobody waits any more: what was held back is told as ever.
+            Err(pause) => self.notices.push(pause.held.unwrap_or_default()),
+        }
     }
 
     /// Commits `first` and whatever waits behind it.
@@ -207,22 +224,29 @@ impl Writer {
         self.notices.push(notice);
     }
 
-    async fn materialise(&mut self) {
-        if self.settle().await.is_err() || self.journal_rows == 0 {
-            return;
+    /// Whether everything that can be read is in the buckets now.
+    async fn materialise(&mut self) -> bool {
+        if self.settle().await.is_err() {
+            return false;
+        }
+        if self.journal_rows == 0 {
+            return true;
         }
         let started = Instant::now();
-        match self.materialiser.run(&self.store).await {
+        let done = match self.materialiser.run(&self.store).await {
             Ok(left) => {
                 self.journal_rows = left;
                 metrics::materialised(started.elapsed());
+                true
             }
             Err(error) => {
                 tracing::error!(%error, "journal rows could not be turned into buckets; they are kept");
                 metrics::materialise_failed();
+                false
             }
-        }
+        };
         metrics::journal_rows(self.journal_rows);
+        done
     }
 }
 
@@ -234,7 +258,7 @@ async fn fill(
     fencing: Option<i64>,
 ) -> Result<(Written, Option<TransactionId>), StoreError> {
     if let Some(fencing) = fencing
-        && !lease::is_current(tx, fencing).await?
+        && !lease::holds(tx, fencing).await?
     {
         return Err(StoreError::Deposed);
     }

@@ -122,6 +122,9 @@ fn undone(steps: &[Step]) -> String {
     };
     let done = list(&|state| state == StepState::Done);
     let open = list(&|state| state != StepState::Done);
+    if steps.iter().any(Step::may_have_acted) {
+        return "Nobody knows whether traffic was moved: look before you act.".to_owned();
+    }
     format!("Done: {done}. Not done: {open}.")
 }
 

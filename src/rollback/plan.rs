@@ -6,7 +6,11 @@
 use std::time::Duration;
 
 use super::state::{Rollback, RollbackState, Step, StepName, StepState};
+use crate::event::EntityKey;
 use crate::time::Timestamp;
+
+/// How often a newer deployment that is under way is looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How often a step is tried before people are called: about 25 seconds for a call that fails at once.
 pub const MAX_ATTEMPTS: u32 = 8;
@@ -16,6 +20,21 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Pauses between questions to the target while it works.
 const LONGEST_POLL: Duration = Duration::from_secs(5);
+
+/// A deployment in the same place, after the one to be undone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newer {
+    pub deployment: EntityKey,
+    pub state: NewerState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewerState {
+    /// It may yet fail: nothing is begun, and nothing is given up.
+    UnderWay,
+    /// It succeeded: the deployment to be undone is not what runs.
+    InPlace,
+}
 
 /// What the rollback needs next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +53,7 @@ pub enum Next {
     ReadBack,
     /// Every step has ended; with [`RollbackState::Failed`] people are needed.
     Finish(RollbackState),
-    /// A newer deployment has begun and traffic was not touched.
+    /// A newer deployment succeeded and traffic was not touched.
     Cancel,
     /// Nobody approved in time.
     Expire,
@@ -42,8 +61,9 @@ pub enum Next {
     Close,
 }
 
-/// `superseded`: a newer deployment has begun in the same place. `steps` in their order.
-pub fn next(rollback: &Rollback, steps: &[Step], superseded: bool, now: Timestamp) -> Next {
+/// `newer`: of a newer deployment in the same place. `steps` in their order.
+pub fn next(rollback: &Rollback, steps: &[Step], newer: Option<NewerState>, now: Timestamp) -> Next {
+    let superseded = newer == Some(NewerState::InPlace);
     if rollback.finished_at.is_some() {
         return Next::Rest;
     }
@@ -53,7 +73,7 @@ pub fn next(rollback: &Rollback, steps: &[Step], superseded: bool, now: Timestam
             Some(expires) if now < expires => Next::Wait(expires),
             _ => Next::Expire,
         },
-        RollbackState::Running => running(steps, superseded, now),
+        RollbackState::Running => running(steps, newer, now),
         RollbackState::Failed | RollbackState::Refused if superseded || rollback.is_closed() => Next::Close,
         RollbackState::Failed | RollbackState::Refused => Next::Attention,
         RollbackState::Done | RollbackState::Cancelled | RollbackState::Expired | RollbackState::Shadowed => {
@@ -62,7 +82,7 @@ pub fn next(rollback: &Rollback, steps: &[Step], superseded: bool, now: Timestam
     }
 }
 
-fn running(steps: &[Step], superseded: bool, now: Timestamp) -> Next {
+fn running(steps: &[Step], newer: Option<NewerState>, now: Timestamp) -> Next {
     let mut failed = false;
     for step in steps {
         let route = step.step == StepName::Route;
@@ -75,7 +95,8 @@ fn running(steps: &[Step], superseded: bool, now: Timestamp) -> Next {
                 continue;
             }
             StepState::Running => Next::MarkUnknown(step.step),
-            StepState::Pending if route && superseded => Next::Cancel,
+            StepState::Pending if route && newer == Some(NewerState::InPlace) => Next::Cancel,
+            StepState::Pending if route && newer.is_some() => Next::Wait(now.plus(LOOK_AGAIN)),
             StepState::Pending | StepState::Unknown if now < step.due_at => Next::Wait(step.due_at),
             StepState::Unknown if route => Next::ReadBack,
             StepState::Pending | StepState::Unknown => Next::Run(step.step),

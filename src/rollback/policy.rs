@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::evidence;
 use super::explain;
-use super::situation::{Candidate, Indicator, Situation};
+use super::situation::{Candidate, Indicator, PastRollback, Situation};
 use super::state::RollbackState;
 use crate::config::model::{self, Mode, Policy};
 use crate::event::{Deployment, DeploymentKind, DeploymentOutcome, EntityKey};
@@ -267,16 +267,16 @@ fn guardrail(situation: &Situation, policy: &Policy, now: Timestamp) -> Option<R
     if policy.executor.is_none() && policy.mode != Mode::Shadow {
         return Some(Reason::NoExecutor);
     }
-    rate(situation, policy, now)
+    rate(&situation.past, policy, now)
 }
 
-/// Guardrail 4: cooldown, and the most rollbacks per window.
-fn rate(situation: &Situation, policy: &Policy, now: Timestamp) -> Option<Reason> {
+/// Guardrail 4: cooldown, and the most rollbacks per window, from when each began to act. Asked
+/// again when a person approves.
+pub fn rate(past: &[PastRollback], policy: &Policy, now: Timestamp) -> Option<Reason> {
     // A shadow's own past is made of shadows.
     let acted =
         |state: RollbackState| state.acted() || (policy.mode == Mode::Shadow && state == RollbackState::Shadowed);
-    let acted: Vec<Timestamp> =
-        situation.past.iter().filter(|past| acted(past.state)).map(|past| past.decided_at).collect();
+    let acted: Vec<Timestamp> = past.iter().filter(|past| acted(past.state)).map(|past| past.acted_at).collect();
     let until = acted.iter().max()?.plus(policy.cooldown);
     if now < until {
         return Some(Reason::Cooldown { until });

@@ -19,8 +19,8 @@ pub struct Situation {
     pub candidates: Vec<Candidate>,
     /// One per SLO of the service and environment.
     pub indicators: Vec<Indicator>,
-    /// Rollbacks there that were decided within `max_rollbacks_window` or `cooldown`, or are
-    /// unfinished, or concern this deployment.
+    /// Rollbacks there that were decided or carried out within `max_rollbacks_window` or `cooldown`,
+    /// or are unfinished, or concern this deployment.
     pub past: Vec<PastRollback>,
     /// Versions in quarantine there.
     pub quarantined: BTreeSet<String>,
@@ -66,7 +66,8 @@ pub struct Indicator {
 pub struct PastRollback {
     pub deployment: EntityKey,
     pub state: RollbackState,
-    pub decided_at: Timestamp,
+    /// When traffic began to be moved; when it was decided, while that has not begun.
+    pub acted_at: Timestamp,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

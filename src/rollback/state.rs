@@ -130,6 +130,9 @@ impl Rollback {
     }
 }
 
+/// The `effect` in the response of a step that may or may not have moved traffic.
+pub const UNKNOWN: &str = "unknown";
+
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Step {
     pub step: StepName,
@@ -148,6 +151,14 @@ pub struct Step {
     pub request: Option<Value>,
     #[schema(value_type = Option<Object>)]
     pub response: Option<Value>,
+}
+
+impl Step {
+    /// Whether it failed without anybody knowing what it did.
+    pub fn may_have_acted(&self) -> bool {
+        let effect = self.response.as_ref().and_then(|response| response.get("effect")?.as_str());
+        self.state == StepState::Failed && effect == Some(UNKNOWN)
+    }
 }
 
 /// The four steps of a new rollback.

@@ -75,6 +75,11 @@ impl Cells {
         i64::try_from(self.cells.len()).unwrap_or(i64::MAX)
     }
 
+    fn last_with_data(&self, level: Level) -> Option<i64> {
+        let behind = self.cells.iter().rev().position(|cell| cell.total > 0)?;
+        Some(self.start + (self.len() - 1 - i64::try_from(behind).ok()?) * level.width)
+    }
+
     /// Cells whose start lies in `from..to` (seconds).
     fn between(&self, level: Level, from: i64, to: i64) -> impl DoubleEndedIterator<Item = Counts> {
         let index = |at: i64| {
@@ -132,6 +137,12 @@ impl Ring {
         cells.between(level, from.plus(ALMOST_A_SECOND).seconds(), to.seconds() - level.width + 1).sum()
     }
 
+    /// How wide the cells of a window are.
+    pub fn cell_width(&self, window: Duration) -> Duration {
+        let (_, level) = self.level_for(seconds_of(window));
+        Duration::from_secs(u64::try_from(level.width).unwrap_or(1))
+    }
+
     fn level_for(&self, seconds: i64) -> (&Cells, Level) {
         let [fine, middle, coarse] = &self.0;
         let [ten, minute, hour] = LEVELS;
@@ -164,12 +175,10 @@ impl Ring {
         Some(finer.filter(|start| *start < first + width).max().unwrap_or(first))
     }
 
-    /// When the newest cell with events started, in seconds.
+    /// When the newest cell with events started, in seconds, as exactly as it is still known: what
+    /// was read back long after has left the finer levels.
     pub fn last_event(&self) -> Option<i64> {
-        let [fine, ..] = &self.0;
-        let [level, ..] = LEVELS;
-        let behind = fine.cells.iter().rev().position(|cell| cell.total > 0)?;
-        Some(fine.start + (fine.len() - 1 - i64::try_from(behind).ok()?) * level.width)
+        self.0.iter().zip(LEVELS).filter_map(|(cells, level)| cells.last_with_data(level)).max()
     }
 }
 

@@ -121,14 +121,14 @@ fn burn_rate(ring: &Ring, window: Duration, objective: f64, now: Timestamp) -> B
     }
 }
 
-/// How long until e(T) reaches b when the last hour goes on, hour by hour, while the oldest hours
+/// How long until e(T) reaches b when the last hour goes on, cell by cell, while the oldest cells
 /// leave the window. `None`: never within another window, or nothing is known.
 fn time_to_exhaustion(slo: &Slo, ring: &Ring, now: Timestamp) -> Option<Duration> {
     const HOUR: Duration = Duration::from_hours(1);
     let budget = 1.0 - slo.objective;
     let rate = ring.sum(HOUR, now);
     let mut window: std::collections::VecDeque<Counts> = ring.cells(slo.window, now).collect();
-    let step = if slo.window > 76 * HOUR { HOUR } else { Duration::from_mins(1) };
+    let step = ring.cell_width(slo.window);
     let share = step.as_secs_f64() / HOUR.as_secs_f64();
     let (bad, total) = (float(rate.bad) * share, float(rate.total) * share);
     let whole: Counts = window.iter().copied().sum();
@@ -217,6 +217,31 @@ mod tests {
         let left = status(&slo(), &[], &ring, now()).time_to_exhaustion_seconds.unwrap();
         let expected = (1_000.0 - 290.0) / 290.0 * 3_600.0;
         assert!((left - expected).abs() < 1.0, "{left} {expected}");
+    }
+
+    /// Clean for a window, then a tenth of the last hour's requests fail: the budget of a window of W
+    /// hours, one hour of which is bad already, lasts so much longer that what slides out is clean.
+    #[test]
+    fn time_to_exhaustion_in_windows_of_each_resolution() {
+        for hours in [6, 7, 75, 76] {
+            let mut ring = Ring::default();
+            for cell in 0..hours * 360 {
+                let bad = if cell < 360 { 2 } else { 0 };
+                ring.add(T0 + 3_590 - cell * 10, Counts::new(bad, 100));
+            }
+            // Over budget when a share of 0.5 of the window's time is bad at 0.02.
+            let window = Duration::from_secs(HOUR * u64::try_from(hours).unwrap());
+            let left = status(&Slo { window, ..slo() }, &[], &ring, now()).time_to_exhaustion_seconds.unwrap();
+            let expected = (window.as_secs_f64() / 2.0) - 3_600.0;
+            let cell = if hours < 7 {
+                10.0
+            } else if hours < 76 {
+                60.0
+            } else {
+                3_600.0
+            };
+            assert!((left - expected).abs() <= cell, "{hours} h: {left} {expected}");
+        }
     }
 
     #[test]

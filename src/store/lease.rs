@@ -11,7 +11,7 @@ use diesel::prelude::*;
 use diesel::upsert::excluded;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use super::conn::on_conn;
+use super::conn::{Side, on_conn};
 use super::schema::lease;
 use super::{Conn, Store, StoreError, open};
 use crate::time::Timestamp;
@@ -83,7 +83,7 @@ async fn raise(conn: &mut Conn, holder: &str, now: Timestamp) -> QueryResult<i64
         .await)
 }
 
-/// Whether `fencing` is still the newest number; checked inside the transaction that acts.
+/// Whether `fencing` is the newest number at this moment. Who acts asks [`holds`].
 ///
 /// # Errors
 /// The database does not answer.
@@ -94,6 +94,18 @@ pub async fn is_current(conn: &mut Conn, fencing: i64) -> QueryResult<bool> {
         .get_result::<i64>(c)
         .await
         .optional())?;
+    Ok(newest == Some(fencing))
+}
+
+/// Whether `fencing` is the newest number and stays so until the caller's transaction ends: nobody
+/// takes over before what it does is committed or undone. SQLite's writer is alone anyway.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn holds(tx: &mut Conn, fencing: i64) -> QueryResult<bool> {
+    let Side::Postgres(c) = tx.side() else { return is_current(tx, fencing).await };
+    let row = lease::table.filter(lease::name.eq(NAME)).select(lease::fencing).for_share();
+    let newest = row.get_result::<i64>(c).await.optional()?;
     Ok(newest == Some(fencing))
 }
 

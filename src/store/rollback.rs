@@ -3,6 +3,8 @@
 
 pub mod saga;
 
+use std::collections::HashMap;
+
 use diesel::dsl::count_star;
 use diesel::dsl::max;
 use diesel::prelude::*;
@@ -12,6 +14,7 @@ use super::conn::{batch, on_conn};
 use super::schema::{deployment, rollback, rollback_step};
 use super::{Conn, StoreError};
 use crate::event::EntityKey;
+use crate::rollback::plan::{Newer, NewerState};
 use crate::rollback::policy::Decision;
 use crate::rollback::situation::PastRollback;
 use crate::rollback::state::{HistoryEntry, Rollback, RollbackState, Step, StepName, StepState};
@@ -127,8 +130,8 @@ pub async fn counts(conn: &mut Conn) -> Result<Vec<(String, String, String, i64)
         .await)?)
 }
 
-/// What a decision needs to know of earlier ones in the place: those decided since, those in
-/// progress, and that of the deployment in question.
+/// What a decision needs to know of earlier ones in the place: those decided or carried out since,
+/// those in progress, and that of the deployment in question.
 ///
 /// # Errors
 /// The database does not answer, or a row cannot be read.
@@ -139,23 +142,38 @@ pub async fn past(
     since: Timestamp,
 ) -> Result<Vec<PastRollback>, StoreError> {
     let in_progress = [RollbackState::Proposed.as_str(), RollbackState::Running.as_str()];
-    let rows: Vec<(String, String, String, i64)> = on_conn!(conn, |c| rollback::table
+    let rows: Vec<(String, String, String, String, i64)> = on_conn!(conn, |c| rollback::table
         .filter(rollback::service.eq(place.0))
         .filter(rollback::environment.eq(place.1))
         .filter(
-            rollback::decided_at
+            // Never before what it did last.
+            rollback::updated_at
                 .ge(since.micros())
                 .or(rollback::state.eq_any(in_progress))
                 .or(rollback::deployment_source.eq(&suspect.source).and(rollback::deployment_id.eq(&suspect.id)))
         )
-        .select((rollback::deployment_source, rollback::deployment_id, rollback::state, rollback::decided_at))
+        .select((
+            rollback::id,
+            rollback::deployment_source,
+            rollback::deployment_id,
+            rollback::state,
+            rollback::decided_at
+        ))
         .load(c)
         .await)?;
-    let past = |(source, id, state, decided_at): (String, String, String, i64)| {
+    let ids: Vec<&String> = rows.iter().map(|(id, ..)| id).collect();
+    let begun: Vec<(String, Option<i64>)> = on_conn!(conn, |c| rollback_step::table
+        .filter(rollback_step::rollback_id.eq_any(&ids))
+        .filter(rollback_step::step.eq(StepName::Route.as_str()))
+        .select((rollback_step::rollback_id, rollback_step::started_at))
+        .load(c)
+        .await)?;
+    let begun: HashMap<String, Option<i64>> = begun.into_iter().collect();
+    let past = |(id, source, deployment, state, decided_at): (String, String, String, String, i64)| {
         Ok(PastRollback {
-            deployment: EntityKey { source, id },
+            deployment: EntityKey { source, id: deployment },
             state: word(RollbackState::parse(&state), &state)?,
-            decided_at: Timestamp::from_micros(decided_at),
+            acted_at: Timestamp::from_micros(begun.get(&id).copied().flatten().unwrap_or(decided_at)),
         })
     };
     rows.into_iter().map(past).collect()
@@ -199,11 +217,12 @@ pub async fn page(
     rows.into_iter().map(decode).collect()
 }
 
-/// A deployment in the same place, after the one to be undone, that has not failed.
+/// A deployment in the same place, after the one to be undone, that has not failed: one that
+/// succeeded before one that is under way.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn newer_deployment(conn: &mut Conn, of: &Rollback) -> Result<Option<EntityKey>, StoreError> {
+pub async fn newer_deployment(conn: &mut Conn, of: &Rollback) -> Result<Option<Newer>, StoreError> {
     let undone = &of.deployment;
     let since: Option<i64> = on_conn!(conn, |c| deployment::table
         .filter(deployment::source.eq(&undone.source).and(deployment::id.eq(&undone.id)))
@@ -212,19 +231,22 @@ pub async fn newer_deployment(conn: &mut Conn, of: &Rollback) -> Result<Option<E
         .first(c)
         .await)?;
     let Some(since) = since else { return Ok(None) };
-    let newer: Option<(String, String)> = on_conn!(conn, |c| deployment::table
+    let newer: Option<(String, String, String)> = on_conn!(conn, |c| deployment::table
         .filter(deployment::service.eq(&of.service))
         .filter(deployment::environment.eq(&of.environment))
         .filter(deployment::sort_at.gt(since))
         .filter(deployment::outcome.eq_any(["in_progress", "succeeded"]))
         // The deployment that this very rollback was recorded as.
         .filter(diesel::dsl::not(deployment::source.eq(SOURCE).and(deployment::id.eq(&of.id))))
-        .order(deployment::sort_at.desc())
-        .select((deployment::source, deployment::id))
+        .order((deployment::outcome.eq("succeeded").desc(), deployment::sort_at.desc()))
+        .select((deployment::source, deployment::id, deployment::outcome))
         .first(c)
         .await
         .optional())?;
-    Ok(newer.map(|(source, id)| EntityKey { source, id }))
+    Ok(newer.map(|(source, id, outcome)| {
+        let state = if outcome == "succeeded" { NewerState::InPlace } else { NewerState::UnderWay };
+        Newer { deployment: EntityKey { source, id }, state }
+    }))
 }
 
 /// Moves a rollback from one of `from` to `to`, adding to its history; false when it is in none of

@@ -1,6 +1,7 @@
 //! Telemetry at rest: buckets of 10 seconds, a minute and an hour, each the exact sum of the finer.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use diesel::prelude::*;
 use diesel::upsert::excluded;
@@ -141,15 +142,20 @@ pub struct Bucket {
     pub delta: TelemetryDelta,
 }
 
-/// All buckets of a resolution (seconds) that begin at or after `from_start` (seconds since the
-/// epoch), by start. Telemetry that is still in the journal is not in them.
+/// All buckets of a resolution (seconds) that begin within `starts` (seconds since the epoch), by
+/// start. Telemetry that is still in the journal is not in them.
 ///
 /// # Errors
 /// The database does not answer, or a stored bucket cannot be read.
-pub async fn load_buckets(conn: &mut Conn, resolution: i32, from_start: i64) -> Result<Vec<Bucket>, StoreError> {
+pub async fn load_buckets(
+    conn: &mut Conn,
+    resolution: i32,
+    starts: RangeInclusive<i64>,
+) -> Result<Vec<Bucket>, StoreError> {
     let names = series::all(conn).await?;
     let rows: Vec<Row> = on_conn!(conn, |c| bucket::table
-        .filter(bucket::resolution.eq(resolution).and(bucket::start.ge(from_start)))
+        .filter(bucket::resolution.eq(resolution))
+        .filter(bucket::start.between(*starts.start(), *starts.end()))
         .order((bucket::start, bucket::series_id))
         .select(Row::as_select())
         .load(c)

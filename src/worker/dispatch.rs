@@ -34,8 +34,9 @@ pub struct Dispatcher {
     store: Store,
     clock: Clock,
     notifiers: ArcSwap<Notifiers>,
-    /// Before when nothing may be sent to a destination: its rate, and its `Retry-After`.
-    gates: Mutex<HashMap<Destination, Timestamp>>,
+    /// Before when (in the clock's uptime) nothing may be sent to a destination: its rate, its
+    /// `Retry-After`, and a rest after the database refused.
+    gates: Mutex<HashMap<Destination, Duration>>,
     /// Destinations being served; each by one task, so that a slow one holds up nobody else.
     busy: Mutex<HashSet<Destination>>,
 }
@@ -78,7 +79,7 @@ impl Dispatcher {
         for destination in self.due().await? {
             if let Some(guard) = Serving::begin(self, &destination) {
                 serving.spawn(async move {
-                    if let Err(error) = guard.dispatcher.drain(&destination).await {
+                    if let Err(error) = guard.dispatcher.serve(&destination).await {
                         tracing::error!(%error, receiver = destination.receiver, "a message's fate was not kept");
                     }
                 });
@@ -86,8 +87,11 @@ impl Dispatcher {
         }
         let now = self.clock.now();
         let due = outbox::next_due(&mut self.store.read().await?, now).await?;
-        let gate = self.gates.lock().values().copied().filter(|gate| *gate > now).min();
-        let next = [due, gate].into_iter().flatten().map(|at| at.duration_since(now)).min();
+        let due = due.map(|at| at.duration_since(now));
+        let uptime = self.clock.uptime();
+        let gate =
+            self.gates.lock().values().filter_map(|gate| gate.checked_sub(uptime)).filter(|rest| !rest.is_zero()).min();
+        let next = [due, gate].into_iter().flatten().min();
         Ok(next.unwrap_or(TIMER).clamp(Duration::from_millis(1), TIMER))
     }
 
@@ -97,20 +101,30 @@ impl Dispatcher {
     /// The database does not answer; what was claimed becomes due again when its lease ends.
     pub async fn run_once(&self) -> Result<(), StoreError> {
         for destination in self.due().await? {
-            self.drain(&destination).await?;
+            self.serve(&destination).await?;
         }
         Ok(())
+    }
+
+    /// As [`Dispatcher::drain`]; a destination whose messages cannot be claimed or kept rests a
+    /// while: it would be due again at once.
+    async fn serve(&self, destination: &Destination) -> Result<(), StoreError> {
+        let drained = self.drain(destination).await;
+        if drained.is_err() {
+            self.rest(destination, FIRST_BACKOFF);
+        }
+        drained
     }
 
     async fn due(&self) -> Result<Vec<Destination>, StoreError> {
         let now = self.clock.now();
         let mut due = outbox::due_destinations(&mut self.store.read().await?, now).await?;
-        due.retain(|destination| self.is_open(destination, now));
+        due.retain(|destination| self.is_open(destination));
         Ok(due)
     }
 
     async fn drain(&self, destination: &Destination) -> Result<(), StoreError> {
-        while self.is_open(destination, self.clock.now()) {
+        while self.is_open(destination) {
             let notifiers = self.notifiers.load_full();
             let notifier = notifiers.get(&destination.receiver, destination.channel);
             let lease = notifier.map_or(Duration::ZERO, Notifier::time_limit).saturating_add(LEASE_MARGIN);
@@ -206,8 +220,14 @@ impl Dispatcher {
         Ok(())
     }
 
-    fn is_open(&self, destination: &Destination, now: Timestamp) -> bool {
-        self.gates.lock().get(destination).is_none_or(|gate| *gate <= now)
+    fn is_open(&self, destination: &Destination) -> bool {
+        let uptime = self.clock.uptime();
+        self.gates.lock().get(destination).is_none_or(|gate| *gate <= uptime)
+    }
+
+    fn rest(&self, destination: &Destination, wait: Duration) {
+        let until = self.clock.uptime().saturating_add(wait);
+        self.gates.lock().insert(destination.clone(), until);
     }
 
     fn close_gate(&self, destination: &Destination, notifier: Option<&Notifier>, result: &Result<(), SendError>) {
@@ -217,7 +237,7 @@ impl Dispatcher {
         };
         let wait = notifier.map_or(Duration::ZERO, Notifier::interval).max(asked);
         if !wait.is_zero() {
-            self.gates.lock().insert(destination.clone(), self.clock.now().plus(wait));
+            self.rest(destination, wait);
         }
     }
 }

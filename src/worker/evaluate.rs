@@ -10,19 +10,23 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::alert_book::AlertBook;
 use super::crew::Stop;
 use super::saga::{self, SagaError};
 use super::situation::Watched;
+use super::slo_stream::SloStream;
+use super::windows;
 use crate::alert::burn::{self, LastDeployment};
-use crate::alert::{Alert, Change, Observation, Transition, step};
+use crate::alert::{Alert, Observation, no_data};
 use crate::app::{App, StreamEvent};
+use crate::config::Config;
 use crate::config::model::Policy;
 use crate::event::DeliveryEvent;
-use crate::ingest::committer::CommitNotice;
+use crate::ingest::committer::{CommitNotice, SubmitError};
 use crate::rollback::policy;
-use crate::slo::SloStatus;
+use crate::slo::{Live, SloStatus};
+use crate::store::StoreError;
 use crate::store::alert::Routing;
-use crate::store::{self, StoreError};
 use crate::time::Timestamp;
 
 /// Windows slide and pairs calm down without any event.
@@ -30,15 +34,39 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Deployments, incidents and rollbacks are read again at least this often.
 const REFRESH: Duration = Duration::from_secs(10);
 
+/// Versions that nobody hears of any more are forgotten this often.
+const FORGET_EVERY: Duration = Duration::from_mins(1);
+/// Notices taken in before they are judged: who sends without end must not keep others waiting.
+const AT_ONCE: usize = 256;
+
 type Place = (String, String);
+
+#[derive(Debug, thiserror::Error)]
+enum WindowsError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Pause(#[from] SubmitError),
+}
 
 pub struct Evaluator {
     app: Arc<App>,
     saga: Arc<saga::Deps>,
-    /// Active burn alerts by fingerprint.
-    alerts: HashMap<String, Alert>,
+    alerts: AlertBook,
     /// What was last read of the places with a rollback policy.
     watched: HashMap<Place, Watched>,
+    /// The configuration that the windows are of.
+    config: Arc<Config>,
+    /// The latest moment at which everything was judged.
+    judged_at: Timestamp,
+    forgotten_at: Timestamp,
+    began_at: Timestamp,
+    told: SloStream,
+}
+
+/// Of the alerts that an objective may have.
+fn fingerprints(slo: &str) -> [String; 2] {
+    [burn::fingerprint(slo), no_data::fingerprint(slo)]
 }
 
 impl Evaluator {
@@ -47,54 +75,67 @@ impl Evaluator {
     /// # Errors
     /// The database does not answer.
     pub async fn load(app: Arc<App>, saga: Arc<saga::Deps>) -> Result<Self, StoreError> {
-        let now = app.clock.now();
-        let live = super::windows::load(&app.store, &app.config.load(), now).await?;
+        let (config, now) = (app.config.load_full(), app.clock.now());
+        let mut live = Live::new(&config);
+        windows::read(&app.store, &config, &mut live, now).await?;
         *app.live.write() = live;
-        let mut alerts = store::alert::active(&mut app.store.read().await?).await?;
-        alerts.retain(|fingerprint, _| fingerprint.starts_with(burn::PREFIX));
-        Ok(Self { app, saga, alerts, watched: HashMap::new() })
+        let alerts = AlertBook::load(app.store.clone(), saga.fencing).await?;
+        Ok(Self {
+            app,
+            saga,
+            alerts,
+            watched: HashMap::new(),
+            config,
+            judged_at: now,
+            forgotten_at: now,
+            began_at: now,
+            told: SloStream::default(),
+        })
     }
 
     /// Runs until the shutdown signal or the end of the notices.
     pub async fn run(mut self, mut notices: mpsc::Receiver<CommitNotice>, mut stop: Stop) {
         let mut timer = tokio::time::interval(EVERY);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut config = self.app.config.load_full();
         loop {
             tokio::select! {
                 biased;
                 () = stop.requested() => return,
+                // Before the notices, which under steady traffic never end.
+                _ = timer.tick() => {
+                    self.renew(&mut notices).await;
+                    self.all().await;
+                }
                 notice = notices.recv() => match notice {
                     Some(notice) => self.take(notice, &mut notices).await,
                     None => return,
                 },
-                _ = timer.tick() => {
-                    let current = self.app.config.load_full();
-                    if !Arc::ptr_eq(&config, &current) {
-                        config = current;
-                        self.reload().await;
-                    }
-                    self.all().await;
-                }
             }
         }
     }
 
-    /// Takes in a notice, and whatever else waits behind it, before judging once.
+    /// Takes in a notice, and what else waits behind it, before judging once.
     async fn take(&mut self, first: CommitNotice, notices: &mut mpsc::Receiver<CommitNotice>) {
         let mut received_at = first.received_at;
         let mut places = BTreeSet::new();
-        let mut next = Some(first);
+        let (mut next, mut taken) = (Some(first), 0);
         while let Some(notice) = next {
-            places.extend(self.app.live.write().add(&notice.telemetry));
-            for fact in &notice.facts {
-                self.note(fact, &mut places);
-            }
             received_at = received_at.into_iter().chain(notice.received_at).min();
-            next = notices.try_recv().ok();
+            self.absorb(&notice, &mut places);
+            taken += 1;
+            next = if taken < AT_ONCE { notices.try_recv().ok() } else { None };
         }
         for place in places {
             self.judge(&place, received_at).await;
+        }
+    }
+
+    /// Moves the windows by what was committed; adds the places to be judged.
+    fn absorb(&mut self, notice: &CommitNotice, places: &mut BTreeSet<Place>) {
+        let latest = windows::latest(&self.config, self.app.clock.now());
+        places.extend(self.app.live.write().add(&notice.telemetry, latest));
+        for fact in &notice.facts {
+            self.note(fact, places);
         }
     }
 
@@ -124,17 +165,56 @@ impl Evaluator {
         }
     }
 
-    /// A new configuration has other objectives: their windows are read anew.
-    async fn reload(&mut self) {
-        match Self::load(Arc::clone(&self.app), Arc::clone(&self.saga)).await {
-            Ok(fresh) => *self = fresh,
-            Err(error) => tracing::error!(%error, "the windows of the new configuration cannot be read"),
+    /// Brings the windows under a new configuration. After the clock was put back they are read
+    /// anew: what came in while it was wrong may have pushed the present out of them.
+    async fn renew(&mut self, notices: &mut mpsc::Receiver<CommitNotice>) {
+        let (config, now) = (self.app.config.load_full(), self.app.clock.now());
+        let was_ahead = self.judged_at > now.plus(config.ingest.max_future);
+        if Arc::ptr_eq(&self.config, &config) && !was_ahead {
+            return;
         }
+        match self.windows(&config, was_ahead, notices).await {
+            Ok(live) => {
+                *self.app.live.write() = live;
+                self.watched.clear();
+                self.config = config;
+                self.judged_at = now;
+            }
+            Err(error) => tracing::error!(%error, "the windows cannot be read; they stay as they were for now"),
+        }
+    }
+
+    /// The windows that `config` asks for: those of objectives that stay go on, unless all are to be
+    /// `fresh`; the others are read from the buckets while nothing is committed, so that nothing is
+    /// missed or counted twice.
+    async fn windows(
+        &mut self,
+        config: &Config,
+        fresh: bool,
+        notices: &mut mpsc::Receiver<CommitNotice>,
+    ) -> Result<Live, WindowsError> {
+        let kept = self.app.live.read().under(config);
+        if kept.is_read() && !fresh {
+            return Ok(kept);
+        }
+        let mut pause = self.app.committer.pause().await?;
+        let mut places = BTreeSet::new();
+        while let Some(notice) = notices.try_recv().ok().or_else(|| pause.held.take()) {
+            self.absorb(&notice, &mut places);
+        }
+        let mut live = if fresh { Live::new(config) } else { self.app.live.read().under(config) };
+        windows::read(&self.app.store, config, &mut live, self.app.clock.now()).await?;
+        Ok(live)
     }
 
     /// Judges every place, and says on `/metrics` where the objectives stand.
     async fn all(&mut self) {
         let now = self.app.clock.now();
+        self.judged_at = self.judged_at.max(now);
+        if now.duration_since(self.forgotten_at) >= FORGET_EVERY || now < self.forgotten_at {
+            self.app.live.write().forget_old_versions(now);
+            self.forgotten_at = now;
+        }
         self.watched.retain(|_, watched| now.duration_since(watched.read_at) < REFRESH);
         self.retire(now).await;
         let places: BTreeSet<Place> = {
@@ -153,9 +233,9 @@ impl Evaluator {
     /// Objectives that are not configured any more leave no alert behind.
     async fn retire(&mut self, now: Timestamp) {
         let known: BTreeSet<String> =
-            self.app.live.read().all().iter().map(|tracked| burn::fingerprint(&tracked.slo.name)).collect();
+            self.app.live.read().all().iter().flat_map(|tracked| fingerprints(&tracked.slo.name)).collect();
         let gone: Vec<Alert> =
-            self.alerts.values().filter(|alert| !known.contains(&alert.fingerprint)).cloned().collect();
+            self.alerts.active().filter(|alert| !known.contains(&alert.fingerprint)).cloned().collect();
         for alert in gone {
             self.observe(burn::withdrawn(&alert), now).await;
         }
@@ -177,7 +257,9 @@ impl Evaluator {
             live.of(&place.0, &place.1).map(|tracked| live.status(tracked, now)).collect()
         };
         for status in statuses {
-            self.observe(burn::observe(&status, last.as_ref(), now), now).await;
+            self.observe(burn::observe(&status, last.as_ref(), &config.alerts, now), now).await;
+            self.observe(no_data::observe(&status, config.alerts.no_data_after, self.began_at, now), now).await;
+            self.told.tell(&self.app.stream, &status, now);
         }
     }
 
@@ -187,33 +269,20 @@ impl Evaluator {
         Some(LastDeployment { version, finished_at: deployment.finished_at? })
     }
 
-    /// Keeps what an observation changes, with what must be told, in one transaction.
     async fn observe(&mut self, observation: Observation, now: Timestamp) {
-        let known = self.alerts.get(&observation.fingerprint);
-        let transition = step(known, &observation, now);
-        let Transition::Changed(change, alert) = &transition else { return };
-        if let Err(error) = self.keep(&transition, now).await {
-            tracing::error!(%error, fingerprint = alert.fingerprint, "an alert's transition was not kept; it is tried again");
-            return;
+        let config = self.app.config.load_full();
+        match self.alerts.observe(&observation, Routing::of(&config), now).await {
+            Ok(None) => {}
+            Ok(Some((change, alert))) => {
+                tracing::info!(?change, fingerprint = alert.fingerprint, "alert");
+                self.stream("alert", &alert);
+                self.app.wake.dispatch.notify_one();
+            }
+            Err(error) => {
+                let fingerprint = observation.fingerprint;
+                tracing::error!(%error, fingerprint, "an alert's transition was not kept; it is tried again");
+            }
         }
-        tracing::info!(?change, fingerprint = alert.fingerprint, "alert");
-        self.stream("alert", alert);
-        if matches!(change, Change::Cancelled | Change::Resolved) {
-            self.alerts.remove(&alert.fingerprint);
-        } else {
-            self.alerts.insert(alert.fingerprint.clone(), (**alert).clone());
-        }
-        self.app.wake.dispatch.notify_one();
-    }
-
-    async fn keep(&self, transition: &Transition, now: Timestamp) -> Result<(), SagaError> {
-        let config = self.app.config.load();
-        let mut tx = self.app.store.begin().await?;
-        if !store::lease::is_current(&mut tx, self.saga.fencing).await? {
-            return Err(SagaError::Stale);
-        }
-        store::alert::apply(&mut tx, transition, Routing::of(&config), now).await?;
-        Ok(tx.commit().await?)
     }
 
     /// Decides whether the place's newest deployment must go, and keeps the intent before anything

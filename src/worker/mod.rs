@@ -1,5 +1,6 @@
 //! What runs in the background: idempotent tasks woken by a signal and by a timer.
 
+pub mod alert_book;
 pub mod alert_metrics;
 pub mod crew;
 pub mod dispatch;
@@ -8,6 +9,7 @@ pub mod evaluate;
 pub mod gauges;
 pub mod saga;
 mod situation;
+mod slo_stream;
 pub mod tell;
 pub mod upkeep;
 mod windows;

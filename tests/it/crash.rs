@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::RequestBuilder;
@@ -30,10 +30,19 @@ on_both! {
         devpulse.post_events(&histories.into()).await;
 
         let stop = Arc::new(AtomicBool::new(false));
-        let loaders: Vec<_> = (0..LOADERS).map(|n| tokio::spawn(load(devpulse.url(""), n, Arc::clone(&stop)))).collect();
+        let progress: Vec<Arc<AtomicU64>> = (0..LOADERS).map(|_| Arc::default()).collect();
+        let load = |n: u64, acknowledged: &Arc<AtomicU64>| {
+            tokio::spawn(load(devpulse.url(""), n, Arc::clone(&stop), Arc::clone(acknowledged)))
+        };
+        let loaders: Vec<_> = (0..).zip(&progress).map(|(n, acknowledged)| load(n, acknowledged)).collect();
         let mut random = Random::new();
         let mut deployments: Vec<JoinHandle<()>> = Vec::new();
         for n in 0..KILLS {
+            // Every loader gets something acknowledged between two kills, however slow the machine.
+            until("every loader to get on", Duration::from_mins(1), async || {
+                progress.iter().all(|acknowledged| acknowledged.load(Ordering::SeqCst) > n).then_some(())
+            })
+            .await;
             sleep(Duration::from_millis(random.below(150))).await;
             deployments.push(tokio::spawn(bad_deployment(devpulse.url(""), n)));
             sleep(Duration::from_millis(random.below(150))).await;
@@ -121,7 +130,7 @@ fn keyed(client: &Client, base: &str, key: &str) -> RequestBuilder {
 
 /// Deployments one by one and telemetry in batches, each sent until it is acknowledged. Answers how
 /// many of each were.
-async fn load(base: String, n: u64, stop: Arc<AtomicBool>) -> u64 {
+async fn load(base: String, n: u64, stop: Arc<AtomicBool>, acknowledged: Arc<AtomicU64>) -> u64 {
     let (client, service) = (client(), format!("load-{n}"));
     let mut sequence = 0;
     while !stop.load(Ordering::SeqCst) {
@@ -131,6 +140,7 @@ async fn load(base: String, n: u64, stop: Arc<AtomicBool>) -> u64 {
         let batch: Vec<Value> = (0..REQUESTS_PER_BATCH).map(|_| request(&service, "1", 200)).collect();
         insist(|| keyed(&client, &base, &id).json(&batch)).await;
         sequence += 1;
+        acknowledged.store(sequence, Ordering::SeqCst);
     }
     sequence
 }

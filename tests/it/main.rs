@@ -26,6 +26,7 @@ mod demo;
 mod documents;
 mod dora;
 mod end_to_end;
+mod evaluator;
 mod github;
 mod ingest;
 mod keys;

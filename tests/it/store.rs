@@ -1,6 +1,8 @@
 //! The store itself: migrations on both back ends, transactions, the right to act.
 
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use devpulse::http::auth::Scope;
@@ -26,6 +28,36 @@ on_both! {
         let mut conn = db.store.read().await.unwrap();
         assert!(lease::is_current(&mut conn, 2).await.unwrap());
         assert!(!lease::is_current(&mut conn, 1).await.unwrap());
+    }
+
+    async fn nobody_takes_over_in_the_middle_of_a_leaders_transaction(db: TestDb) {
+        let now = Timestamp::from_seconds(1);
+        let old = lease::take(&db.store, &db.url, "a", now).await.unwrap().unwrap();
+        // Another process; a store of its own, since the writer of SQLite is one per store.
+        let other = open::open(&db.url, 2).await.unwrap();
+        let mut acting = db.store.begin().await.unwrap();
+        assert!(lease::holds(&mut acting, old.fencing).await.unwrap());
+        let committed = Arc::new(AtomicBool::new(false));
+        drop(old);
+        let (url, before) = (db.url.clone(), Arc::clone(&committed));
+        let next = tokio::spawn(async move {
+            loop {
+                match lease::take(&other, &url, "b", now).await {
+                    Ok(Some(lease)) => return (lease.fencing, before.load(Ordering::SeqCst)),
+                    _ => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        });
+        // As long as it takes somebody who is not kept out.
+        let _ = tokio::time::timeout(Duration::from_millis(300), async {
+            while !next.is_finished() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        committed.store(true, Ordering::SeqCst);
+        acting.commit().await.unwrap();
+        assert_eq!(next.await.unwrap(), (2, true), "it waited for the transaction");
     }
 
     async fn a_dropped_transaction_leaves_nothing_and_holds_nobody_up(db: TestDb) {

@@ -118,6 +118,8 @@ slos:
      indicator: {{latency: {{threshold: 300ms}}}}}}
 burn_alerts:
   - {{long: 2m, short: 10s, budget_share: 0.0001, severity: page}}
+# Nor two minutes to see whether the trouble comes back.
+alerts: {{keep_firing_for: 0s}}
 receivers:
   - name: terminal
     webhook: {{url: "http://127.0.0.1:{listener}/alerts", secret: "{SECRET}"}}

@@ -111,7 +111,7 @@ impl WebhookExecutor {
                 Ok(Accepted { poll_url: Some(poll_url), response })
             }
             (Status::Running, None) => {
-                Err(ExecutorError::Refused("the target answered `running` without a poll_url".to_owned()))
+                Err(ExecutorError::Lost("the target answered `running` without a poll_url".to_owned()))
             }
             (Status::Failed, _) => Err(ExecutorError::Refused(format!("the target answered `failed`: {detail}"))),
         }
@@ -135,8 +135,9 @@ impl WebhookExecutor {
             self.url.join(poll_url).ok().filter(|url| {
                 url.origin().is_tuple() && url.origin() == self.url.origin() && url.username().is_empty()
             });
+        // The target works on it all the same.
         url.ok_or_else(|| {
-            ExecutorError::Refused(format!("the poll_url must be on {}", self.url.origin().ascii_serialization()))
+            ExecutorError::Lost(format!("the poll_url must be on {}", self.url.origin().ascii_serialization()))
         })
     }
 }
@@ -179,7 +180,7 @@ async fn exchange(request: RequestBuilder) -> Result<(StatusCode, String), Execu
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| transport(&error))? {
         if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(ExecutorError::Refused(format!("the target answered more than {MAX_ANSWER} bytes")));
+            return Err(ExecutorError::Lost(format!("the target answered more than {MAX_ANSWER} bytes")));
         }
         body.extend_from_slice(&chunk);
     }
@@ -212,10 +213,11 @@ fn refusal(status: StatusCode, headers: &HeaderMap) -> ExecutorError {
     }
 }
 
+/// A target that answers 2xx has done something, whatever it says.
 fn understood(status: StatusCode, text: &str) -> Result<Answer, ExecutorError> {
     serde_json::from_str(text).map_err(|_| {
         let wanted = r#"neither empty nor {"status":"done"|"running"|"failed"}"#;
-        ExecutorError::Refused(format!("the target answered {status} with a body that is {wanted}"))
+        ExecutorError::Lost(format!("the target answered {status} with a body that is {wanted}"))
     })
 }
 

@@ -35,7 +35,11 @@ fn steps(states: [StepState; 4]) -> Vec<Step> {
 }
 
 fn running(states: [StepState; 4], superseded: bool) -> Next {
-    next(&rollback(RollbackState::Running), &steps(states), superseded, NOW)
+    next(&rollback(RollbackState::Running), &steps(states), in_place(superseded), NOW)
+}
+
+fn in_place(superseded: bool) -> Option<NewerState> {
+    superseded.then_some(NewerState::InPlace)
 }
 
 use StepState::{Done as D, Failed as F, Pending as P, Running as R, Unknown as U};
@@ -73,7 +77,23 @@ fn a_newer_deployment_cancels_only_while_traffic_is_untouched() {
     assert_eq!(running([U, P, P, P], true), Next::ReadBack);
     assert_eq!(running([D, P, P, P], true), Next::Run(StepName::Verify));
     let proposed = rollback(RollbackState::Proposed);
-    assert_eq!(next(&proposed, &steps([P, P, P, P]), true, NOW), Next::Cancel);
+    assert_eq!(next(&proposed, &steps([P, P, P, P]), in_place(true), NOW), Next::Cancel);
+}
+
+#[test]
+fn a_newer_deployment_that_may_yet_fail_gives_nothing_up() {
+    let under_way = Some(NewerState::UnderWay);
+    let route = |states| next(&rollback(RollbackState::Running), &steps(states), under_way, NOW);
+    assert_eq!(route([P, P, P, P]), Next::Wait(NOW.plus(LOOK_AGAIN)));
+    assert_eq!(route([U, P, P, P]), Next::ReadBack);
+    assert_eq!(route([D, P, P, P]), Next::Run(StepName::Verify));
+    let mut proposed = rollback(RollbackState::Proposed);
+    let until = NOW.plus(Duration::from_mins(1));
+    proposed.decision.expires_at = Some(until);
+    assert_eq!(next(&proposed, &[], under_way, NOW), Next::Wait(until));
+    for state in [RollbackState::Failed, RollbackState::Refused] {
+        assert_eq!(next(&rollback(state), &[], under_way, NOW), Next::Attention);
+    }
 }
 
 #[test]
@@ -81,21 +101,21 @@ fn a_proposal_waits_and_expires() {
     let mut proposed = rollback(RollbackState::Proposed);
     let until = NOW.plus(Duration::from_mins(1));
     proposed.decision.expires_at = Some(until);
-    assert_eq!(next(&proposed, &[], false, NOW), Next::Wait(until));
-    assert_eq!(next(&proposed, &[], false, until), Next::Expire);
+    assert_eq!(next(&proposed, &[], None, NOW), Next::Wait(until));
+    assert_eq!(next(&proposed, &[], None, until), Next::Expire);
 }
 
 #[test]
 fn a_failure_wants_attention_until_somebody_or_something_new_comes() {
     for state in [RollbackState::Failed, RollbackState::Refused] {
         let mut failed = rollback(state);
-        assert_eq!(next(&failed, &[], false, NOW), Next::Attention);
-        assert_eq!(next(&failed, &[], true, NOW), Next::Close);
+        assert_eq!(next(&failed, &[], None, NOW), Next::Attention);
+        assert_eq!(next(&failed, &[], in_place(true), NOW), Next::Close);
         let (actor, detail) = ("k1".to_owned(), String::new());
         failed.history.push(HistoryEntry { at: NOW, actor, act: Act::Closed, detail });
-        assert_eq!(next(&failed, &[], false, NOW), Next::Close);
+        assert_eq!(next(&failed, &[], None, NOW), Next::Close);
         failed.finished_at = Some(NOW);
-        assert_eq!(next(&failed, &[], true, NOW), Next::Rest);
+        assert_eq!(next(&failed, &[], in_place(true), NOW), Next::Rest);
     }
 }
 
@@ -104,7 +124,7 @@ fn a_step_is_not_repeated_before_its_time() {
     let mut steps = steps([U, P, P, P]);
     let due = NOW.plus(Duration::from_secs(1));
     steps[0].due_at = due;
-    assert_eq!(next(&rollback(RollbackState::Running), &steps, false, NOW), Next::Wait(due));
+    assert_eq!(next(&rollback(RollbackState::Running), &steps, None, NOW), Next::Wait(due));
 }
 
 #[test]

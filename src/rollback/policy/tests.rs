@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::event::{Incident, IncidentStatus};
-use crate::rollback::situation::{PastRollback, Served, SloAlert};
+use crate::rollback::situation::{Served, SloAlert};
 
 const HOUR: Duration = Duration::from_hours(1);
 /// When the suspect finished.
@@ -252,7 +252,7 @@ fn the_target_is_proven_good() {
     assert_eq!(faults(vec![candidate("d-40", "1.4.1", 1, 101, 10_000)], vec![]), [TargetFault::BudgetNotIntact]);
     assert_eq!(faults(vec![candidate("d-40", "1.4.2", 1, 0, 10_000)], vec![]), [TargetFault::SameVersion]);
     let undone =
-        PastRollback { deployment: key("d-40"), state: RollbackState::Done, decided_at: DEPLOYED.minus(HOUR * 30) };
+        PastRollback { deployment: key("d-40"), state: RollbackState::Done, acted_at: DEPLOYED.minus(HOUR * 30) };
     assert_eq!(faults(vec![candidate("d-40", "1.4.1", 1, 0, 10_000)], vec![undone]), [TargetFault::RolledBack]);
     let mut nameless = candidate("d-40", "1.4.1", 1, 0, 10_000);
     nameless.deployment.version = None;
@@ -272,7 +272,7 @@ fn a_version_that_somebody_else_rolled_back_is_no_target() {
 
 #[test]
 fn rollbacks_are_rationed() {
-    let past = |state, decided_at| PastRollback { deployment: key("d-30"), state, decided_at };
+    let past = |state, acted_at| PastRollback { deployment: key("d-30"), state, acted_at };
     let with = |past: Vec<PastRollback>| judged(&Situation { past, ..situation() });
     let recent = now().minus(HOUR / 2);
     assert_eq!(
@@ -289,7 +289,7 @@ fn rollbacks_are_rationed() {
 
 #[test]
 fn one_rollback_at_a_time() {
-    let past = |state| PastRollback { deployment: key("d-30"), state, decided_at: now().minus(HOUR * 90) };
+    let past = |state| PastRollback { deployment: key("d-30"), state, acted_at: now().minus(HOUR * 90) };
     let with = |state| judged(&Situation { past: vec![past(state)], ..situation() });
     let waits = Reason::AnotherInProgress { deployment: key("d-30") };
     assert_eq!(with(RollbackState::Running), (Action::Hold, waits), "judged again when that one has ended");
@@ -304,8 +304,7 @@ fn a_deployment_is_judged_in_its_bake_time_once_and_while_it_is_the_newest() {
     superseded.newer = Some(key("d-42"));
     assert_eq!(judged(&superseded), (Action::Hold, Reason::NewerDeployment { deployment: key("d-42") }));
     let mut decided = situation();
-    decided.past =
-        vec![PastRollback { deployment: key("d-41"), state: RollbackState::Cancelled, decided_at: DEPLOYED }];
+    decided.past = vec![PastRollback { deployment: key("d-41"), state: RollbackState::Cancelled, acted_at: DEPLOYED }];
     assert_eq!(judged(&decided), (Action::Hold, Reason::AlreadyDecided));
     let mut unfinished = situation();
     unfinished.deployment.outcome = DeploymentOutcome::InProgress;

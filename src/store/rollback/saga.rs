@@ -39,7 +39,7 @@ pub async fn claim(
     fencing: i64,
     now: Timestamp,
 ) -> Result<(), SagaError> {
-    if !lease::is_current(conn, fencing).await? {
+    if !lease::holds(conn, fencing).await? {
         return Err(SagaError::Stale);
     }
     let claimed = on_conn!(conn, |c| diesel::update(rollback::table.find(id))

@@ -157,20 +157,21 @@ async fn drive(deps: &Deps, id: &str) -> Result<Option<Timestamp>, SagaError> {
     for _ in 0..MAX_MOVES {
         let mut conn = deps.store.read().await?;
         let Some((rollback, steps)) = rollback::load(&mut conn, id).await? else { return Ok(None) };
-        let superseded = rollback::newer_deployment(&mut conn, &rollback).await?;
+        let newer = rollback::newer_deployment(&mut conn, &rollback).await?;
         drop(conn);
         let saga = Saga { deps, rollback: &rollback, steps: &steps };
-        let moved = match plan::next(&rollback, &steps, superseded.is_some(), deps.clock.now()) {
+        let state = newer.as_ref().map(|newer| newer.state);
+        let moved = match plan::next(&rollback, &steps, state, deps.clock.now()) {
             Next::Rest | Next::Attention => return Ok(None),
             Next::Wait(until) => return Ok(Some(until)),
             Next::MarkUnknown(step) => saga.mark_unknown(step).await,
-            Next::ReadBack => saga.read_back(superseded.is_some()).await,
+            Next::ReadBack => saga.read_back(newer.is_some()).await,
             Next::Run(StepName::Route) => saga.route().await,
             Next::Run(StepName::Verify) => saga.verify().await,
             Next::Run(StepName::Communicate) => saga.communicate().await,
             Next::Run(StepName::Record) => saga.record().await,
             Next::Finish(state) => saga.finish(state).await,
-            Next::Cancel => saga.cancel(superseded.as_ref()).await,
+            Next::Cancel => saga.cancel(newer.as_ref()).await,
             Next::Expire => saga.expire().await,
             Next::Close => saga.close().await,
         };

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::{Communicate, Deps, Saga, SagaError};
 use crate::app::StreamEvent;
-use crate::event::EntityKey;
 use crate::rollback::message::{self, Message};
+use crate::rollback::plan::Newer;
 use crate::rollback::policy::Decision;
 use crate::rollback::state::{Act, HistoryEntry, Rollback, RollbackState, first_steps};
 use crate::store::rollback::saga;
@@ -25,7 +25,7 @@ const DEVPULSE: &str = "devpulse";
 pub async fn intend(conn: &mut Conn, deps: &Deps, decision: &Decision) -> Result<Option<Rollback>, SagaError> {
     let Some(state) = decision.first_state() else { return Ok(None) };
     let Some(from) = &decision.from else { return Ok(None) };
-    if !lease::is_current(conn, deps.fencing).await? {
+    if !lease::holds(conn, deps.fencing).await? {
         return Err(SagaError::Stale);
     }
     let now = decision.decided_at;
@@ -107,10 +107,10 @@ impl Saga<'_> {
         Ok(())
     }
 
-    /// A newer deployment has begun before traffic was touched.
-    pub async fn cancel(&self, newer: Option<&EntityKey>) -> Result<(), SagaError> {
-        let newer = newer.map_or("another", |key| key.id.as_str());
-        let detail = format!("A newer deployment, {newer}, has begun.");
+    /// A newer deployment succeeded before traffic was touched.
+    pub async fn cancel(&self, newer: Option<&Newer>) -> Result<(), SagaError> {
+        let newer = newer.map_or("another", |newer| newer.deployment.id.as_str());
+        let detail = format!("A newer deployment, {newer}, is in place.");
         self.end(RollbackState::Cancelled, Act::Cancelled, detail).await
     }
 

@@ -3,7 +3,10 @@
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
+use crate::config::model::Policy;
+use crate::rollback::plan::{Newer, NewerState};
 use crate::rollback::state::{Act, HistoryEntry, Rollback, RollbackState, Step, StepName, StepState};
+use crate::rollback::{explain, policy};
 use crate::store::{Store, StoreError, quarantine, rollback};
 use crate::time::Timestamp;
 
@@ -22,8 +25,15 @@ pub enum ActError {
 ///
 /// # Errors
 /// [`ActError::Conflict`] when it is not proposed any more, its time is over, a newer deployment
-/// has begun, its target is quarantined by now, or another rollback runs in the place.
-pub async fn approve(store: &Store, id: &str, actor: &str, now: Timestamp) -> Result<(), ActError> {
+/// has begun, its target is quarantined by now, another rollback runs in the place, or there were
+/// so many of late that its policy wants a rest.
+pub async fn approve(
+    store: &Store,
+    policies: &[Policy],
+    id: &str,
+    actor: &str,
+    now: Timestamp,
+) -> Result<(), ActError> {
     let mut tx = store.begin().await?;
     let (known, _) = rollback::load(&mut tx, id).await?.ok_or(ActError::NotFound)?;
     if known.state != RollbackState::Proposed || known.finished_at.is_some() {
@@ -35,11 +45,19 @@ pub async fn approve(store: &Store, id: &str, actor: &str, now: Timestamp) -> Re
         )));
     }
     if let Some(newer) = rollback::newer_deployment(&mut tx, &known).await? {
-        return Err(ActError::Conflict(format!("a newer deployment, {}, has begun", newer.id)));
+        return Err(overtaken(&newer));
     }
     let held = quarantine::versions(&mut tx, (&known.service, &known.environment)).await?;
     if let Some(to) = known.decision.to.as_ref().filter(|to| held.contains(&to.version)) {
         return Err(ActError::Conflict(format!("{} is in quarantine by now", to.version)));
+    }
+    let place = |policy: &&Policy| policy.service == known.service && policy.environment == known.environment;
+    if let Some(policy) = policies.iter().find(place) {
+        let since = now.minus(policy.max_rollbacks_window.max(policy.cooldown));
+        let past = rollback::past(&mut tx, (&known.service, &known.environment), &known.deployment, since).await?;
+        if let Some(reason) = policy::rate(&past, policy, now) {
+            return Err(ActError::Conflict(explain::reason(&reason)));
+        }
     }
     let entry = HistoryEntry { at: now, actor: actor.to_owned(), act: Act::Approved, detail: String::new() };
     match rollback::change_state(&mut tx, &known, &[RollbackState::Proposed], RollbackState::Running, entry).await {
@@ -75,6 +93,14 @@ pub async fn cancel(store: &Store, id: &str, actor: &str, now: Timestamp) -> Res
         return Err(ActError::Conflict("traffic is being moved already".to_owned()));
     }
     Ok(tx.commit().await?)
+}
+
+fn overtaken(newer: &Newer) -> ActError {
+    let id = &newer.deployment.id;
+    ActError::Conflict(match newer.state {
+        NewerState::InPlace => format!("a newer deployment, {id}, is in place"),
+        NewerState::UnderWay => format!("a newer deployment, {id}, is under way; if it fails, approve again"),
+    })
 }
 
 fn may_have_moved_traffic(step: &Step) -> bool {

@@ -14,7 +14,7 @@ use crate::ingest::committer::{Committed, Fact, Submission};
 use crate::rollback::executor::{Call, ExecutorError, Observed, Route};
 use crate::rollback::message;
 use crate::rollback::plan::{self, Ended};
-use crate::rollback::state::{Act, Step, StepName, StepState};
+use crate::rollback::state::{Act, Step, StepName, StepState, UNKNOWN};
 use crate::store::quarantine::{self, Quarantined};
 use crate::store::rollback::saga::Settled;
 use crate::store::rollback::{SOURCE, saga};
@@ -54,7 +54,7 @@ impl Saga<'_> {
     }
 
     /// Learns whether a route call whose end is unknown took effect, before it may be repeated.
-    pub async fn read_back(&self, superseded: bool) -> Result<(), SagaError> {
+    pub async fn read_back(&self, overtaken: bool) -> Result<(), SagaError> {
         let step = self.step(StepName::Route)?;
         let (route, call) = match self.target(step) {
             Ok(target) => target,
@@ -68,12 +68,13 @@ impl Saga<'_> {
             }
             Ok(Observed::Failed(reason)) => failed(&ExecutorError::Refused(reason)),
             // Repeating the call could undo the newer deployment: a person has to look.
-            Ok(Observed::Unreadable) if superseded => failed(&ExecutorError::Refused(
-                "nobody knows whether the call took effect, and a newer deployment has begun".to_owned(),
-            )),
-            Ok(Observed::Unreadable) if step.attempt >= plan::MAX_ATTEMPTS => {
-                failed(&ExecutorError::Refused("the target never gave an answer that arrived".to_owned()))
+            Ok(Observed::Unreadable) if overtaken => {
+                unknown_for_good("nobody knows whether the call took effect, and a newer deployment has begun")
             }
+            Ok(Observed::Unreadable) if step.attempt >= plan::MAX_ATTEMPTS => unknown_for_good(&format!(
+                "the target never gave an answer that could be understood; {}",
+                last_error(step).unwrap_or("nothing arrived")
+            )),
             // The same key again: a target that has seen it answers for the first call.
             Ok(Observed::Unreadable) => return self.route().await,
             Err(error) => failed(&ExecutorError::Lost(format!("the target's state cannot be read: {error}"))),
@@ -270,10 +271,18 @@ impl Saga<'_> {
 /// How an executor's error ends an attempt, and what is journalled of it.
 fn failed(error: &ExecutorError) -> (Ended, Value) {
     let response = json!({"error": error.to_string()});
-    let ended = match error {
-        ExecutorError::NotDone { retry_after, .. } => Ended::Failed { retry_after: *retry_after },
-        ExecutorError::Lost(_) => Ended::Lost,
-        ExecutorError::Refused(_) => Ended::Refused,
-    };
-    (ended, response)
+    match error {
+        ExecutorError::NotDone { retry_after, .. } => (Ended::Failed { retry_after: *retry_after }, response),
+        ExecutorError::Lost(_) => (Ended::Lost, json!({"error": error.to_string(), "effect": UNKNOWN})),
+        ExecutorError::Refused(_) => (Ended::Refused, response),
+    }
+}
+
+/// The step is over, and whether it had an effect is for a person to find out.
+fn unknown_for_good(reason: &str) -> (Ended, Value) {
+    (Ended::Refused, json!({"error": reason, "effect": UNKNOWN}))
+}
+
+fn last_error(step: &Step) -> Option<&str> {
+    step.response.as_ref()?.get("error")?.as_str()
 }

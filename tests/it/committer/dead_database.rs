@@ -2,6 +2,7 @@
 //! counted twice, and work goes on when it is back.
 
 use devpulse::store::open;
+use diesel_async::SimpleAsyncConnection;
 use futures_util::future::join_all;
 
 use super::*;

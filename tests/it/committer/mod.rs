@@ -15,10 +15,12 @@ use devpulse::ingest::committer::{CommitNotice, Committed, Committer, Fact, Key,
 use devpulse::store::{Conn, Store, telemetry as stored};
 use devpulse::time::{Clock, Timestamp};
 use diesel::sql_types::{BigInt, Text};
-use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::RunQueryDsl;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+
+use crate::support::db::{execute, refuse, refuse_no_more};
 
 /// Longer than any test: only a stop or a restart materialises.
 const NEVER: Duration = Duration::from_hours(1);
@@ -127,16 +129,6 @@ fn keyed(items: Vec<(Key, TelemetryBatch)>) -> Submission {
     Submission { received_at: Timestamp::from_seconds(1_000), keyed: items, ..Submission::default() }
 }
 
-async fn execute(store: &Store, sql: &str) {
-    let mut tx = store.begin().await.unwrap();
-    match &mut *tx {
-        Conn::Postgres(c) => c.batch_execute(sql).await.unwrap(),
-        Conn::SqliteWriter(c) => c.batch_execute(sql).await.unwrap(),
-        Conn::SqliteReader(_) => unreachable!("transactions use the writer"),
-    }
-    tx.commit().await.unwrap();
-}
-
 #[derive(diesel::QueryableByName)]
 struct Number {
     #[diesel(sql_type = BigInt)]
@@ -178,30 +170,7 @@ async fn journal_rows(store: &Store) -> i64 {
 /// The buckets of a resolution by (service, start).
 async fn buckets(store: &Store, resolution: i32) -> BTreeMap<(String, i64), TelemetryDelta> {
     let mut conn = store.read().await.unwrap();
-    let buckets = stored::load_buckets(&mut conn, resolution, i64::MIN).await.unwrap();
+    let buckets = stored::load_buckets(&mut conn, resolution, i64::MIN..=i64::MAX).await.unwrap();
     assert!(buckets.is_sorted_by_key(|bucket| bucket.start));
     buckets.into_iter().map(|bucket| ((bucket.series.service.to_string(), bucket.start), bucket.delta)).collect()
-}
-
-/// Makes the database refuse rows of `table` for which `condition` (over `NEW`) holds.
-async fn refuse(store: &Store, table: &str, event: &str, condition: &str) {
-    let sql = match store {
-        Store::Sqlite { .. } => format!(
-            "CREATE TRIGGER refuse BEFORE {event} ON {table} WHEN {condition} BEGIN SELECT RAISE(ABORT, 'poison'); END"
-        ),
-        Store::Postgres(_) => format!(
-            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
-             $$ BEGIN RAISE EXCEPTION 'poison'; END $$; \
-             CREATE TRIGGER refuse BEFORE {event} ON {table} FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse()"
-        ),
-    };
-    execute(store, &sql).await;
-}
-
-async fn refuse_no_more(store: &Store, table: &str) {
-    let sql = match store {
-        Store::Sqlite { .. } => "DROP TRIGGER refuse".to_owned(),
-        Store::Postgres(_) => format!("DROP TRIGGER refuse ON {table}; DROP FUNCTION refuse()"),
-    };
-    execute(store, &sql).await;
 }

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::Scene;
 use crate::support::alerting::{CLEAR, config, fires, look, observe};
-use crate::support::db::on_both;
+use crate::support::db::{on_both, refuse, refuse_no_more};
 use crate::support::peer::{Peer, Reply};
 use crate::support::wait;
 
@@ -114,6 +114,23 @@ on_both! {
         scene.after(1).await;
         let paths: Vec<String> = peer.paths().into_iter().filter(|path| path != "/hook").collect();
         assert_eq!(paths, ["/api/chat.update", "/api/chat.postMessage", "/api/chat.postMessage"]);
+    }
+
+    async fn a_database_that_refuses_is_left_alone_for_a_while(db: TestDb) {
+        let peer = Peer::start();
+        let scene = Scene::new(&db.store, &receivers(&peer));
+        scene.observe("a", fires(Page, "Budget burns")).await;
+        refuse(&db.store, "outbox", "UPDATE", "TRUE").await;
+        // Each destination is tried once, and fails.
+        for _ in 0..2 {
+            scene.dispatcher.run_once().await.unwrap_err();
+        }
+        scene.dispatcher.run_once().await.expect("nobody may be served now");
+        refuse_no_more(&db.store, "outbox").await;
+        scene.send().await;
+        assert!(peer.take().is_empty(), "they rest");
+        scene.after(1).await;
+        assert_eq!(peer.take().len(), 2);
     }
 
     async fn a_receiver_that_is_not_configured_any_more_is_a_dead_letter(db: TestDb) {

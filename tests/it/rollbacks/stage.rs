@@ -160,6 +160,13 @@ impl Stage {
         run(&mut tx, &row).await.unwrap();
         tx.commit().await.unwrap();
     }
+
+    /// That deployment ends.
+    pub async fn end(&self, id: &str, outcome: &str) {
+        let mut tx = self.store.begin().await.unwrap();
+        run(&mut tx, &format!("UPDATE deployment SET outcome = '{outcome}' WHERE id = '{id}'")).await.unwrap();
+        tx.commit().await.unwrap();
+    }
 }
 
 pub async fn take(store: &Store, url: &str) -> lease::Lease {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use devpulse::config::model;
 use devpulse::rollback::executor::{Executor, Executors, webhook::WebhookExecutor};
 use devpulse::rollback::policy::Action;
-use devpulse::rollback::state::RollbackState;
+use devpulse::rollback::state::{RollbackState, StepState};
 use devpulse::time::Clock;
 use devpulse::worker::saga;
 use parking_lot::Mutex;
@@ -225,18 +225,12 @@ on_both! {
     }
 }
 
-/// Answers that are no answers: a person is called, nothing is followed, nothing is repeated.
+/// Answers that say no: a person is called, nothing is followed, nothing is repeated.
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_outside_the_contract_are_refused() {
-    let elsewhere = json!({"status": "running", "poll_url": "http://169.254.169.254/latest"});
+async fn answers_that_say_no_are_final() {
     let replies = [
         (answer(302, &json!({})), "redirects are not followed"),
         (answer(404, &json!({})), "404"),
-        (answer(200, &json!({"status": "maybe"})), "neither empty nor"),
-        (Reply::Answer(200, "OK".to_owned()), "neither empty nor"),
-        (Reply::Answer(200, "x".repeat(70_000)), "more than 65536 bytes"),
-        (answer(200, &json!({"status": "running"})), "without a poll_url"),
-        (answer(200, &elsewhere), "must be on http://127.0.0.1"),
         (answer(200, &json!({"status": "failed", "error": "locked"})), "locked"),
     ];
     for (reply, word) in replies {
@@ -251,4 +245,47 @@ async fn answers_outside_the_contract_are_refused() {
         assert!(!error.contains("s3cret"), "{error}");
         assert_eq!(receiver.lines().len(), 1, "{word}");
     }
+}
+
+/// A 2xx that cannot be understood may have moved traffic: it is asked again under the same key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_success_outside_the_contract_is_asked_again() {
+    let elsewhere = json!({"status": "running", "poll_url": "http://169.254.169.254/latest"});
+    let replies = [
+        (answer(200, &json!({"status": "maybe"})), "neither empty nor"),
+        (Reply::Answer(200, "OK".to_owned()), "neither empty nor"),
+        (Reply::Answer(200, "x".repeat(70_000)), "more than 65536 bytes"),
+        (answer(200, &json!({"status": "running"})), "without a poll_url"),
+        (answer(200, &elsewhere), "must be on http://127.0.0.1"),
+    ];
+    for (reply, word) in replies {
+        let db = crate::support::db::TestDb::sqlite().await;
+        let (stage, receiver) = (Stage::set(&db).await, Receiver::start(&[reply]).await);
+        let deps = stage.process(receiver.place("checkout"));
+        let id = stage.decide(&deps, &decision("checkout", Action::Rollback)).await;
+        devpulse::worker::saga::advance(&deps).await.unwrap();
+        let (_, steps) = stage.load(&id).await;
+        assert_eq!(steps[0].state, StepState::Unknown, "{word}");
+        let response = steps[0].response.clone().unwrap();
+        assert!(response["error"].as_str().unwrap().contains(word) && response["effect"] == "unknown", "{response}");
+        settle(&deps).await;
+        assert_eq!(stage.load(&id).await.0.state, RollbackState::Done, "{word}");
+        assert_eq!((receiver.lines().len(), receiver.effects.lock().len()), (2, 1), "{word}");
+    }
+}
+
+/// A target that never says anything else: people are not told that nothing was done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_never_understood_is_looked_at_by_a_person() {
+    let db = crate::support::db::TestDb::sqlite().await;
+    let ok = Reply::Answer(200, "OK".to_owned());
+    let (stage, receiver) = (Stage::set(&db).await, Receiver::start(&vec![ok; 20]).await);
+    let deps = stage.process(receiver.place("checkout"));
+    let id = stage.decide(&deps, &decision("checkout", Action::Rollback)).await;
+    settle(&deps).await;
+    let (rollback, steps) = stage.load(&id).await;
+    assert_eq!(rollback.state, RollbackState::Failed);
+    let message = devpulse::rollback::message::message(&rollback, &steps).unwrap();
+    assert!(message.summary.contains("Nobody knows whether traffic was moved"), "{}", message.summary);
+    assert_eq!(receiver.effects.lock().len(), 1);
 }

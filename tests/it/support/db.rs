@@ -1,6 +1,7 @@
 //! A fresh store per test, on both back ends.
 
-use devpulse::store::{Store, open};
+use devpulse::store::{Conn, Store, open};
+use diesel_async::SimpleAsyncConnection;
 
 use super::database::Database;
 
@@ -52,3 +53,36 @@ macro_rules! on_both {
     )*};
 }
 pub(crate) use on_both;
+
+pub async fn execute(store: &Store, sql: &str) {
+    let mut tx = store.begin().await.unwrap();
+    match &mut *tx {
+        Conn::Postgres(c) => c.batch_execute(sql).await.unwrap(),
+        Conn::SqliteWriter(c) => c.batch_execute(sql).await.unwrap(),
+        Conn::SqliteReader(_) => unreachable!("transactions use the writer"),
+    }
+    tx.commit().await.unwrap();
+}
+
+/// Makes the database refuse rows of `table` for which `condition` (over `NEW`) holds.
+pub async fn refuse(store: &Store, table: &str, event: &str, condition: &str) {
+    let sql = match store {
+        Store::Sqlite { .. } => format!(
+            "CREATE TRIGGER refuse BEFORE {event} ON {table} WHEN {condition} BEGIN SELECT RAISE(ABORT, 'poison'); END"
+        ),
+        Store::Postgres(_) => format!(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN RAISE EXCEPTION 'poison'; END $$; \
+             CREATE TRIGGER refuse BEFORE {event} ON {table} FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse()"
+        ),
+    };
+    execute(store, &sql).await;
+}
+
+pub async fn refuse_no_more(store: &Store, table: &str) {
+    let sql = match store {
+        Store::Sqlite { .. } => "DROP TRIGGER refuse".to_owned(),
+        Store::Postgres(_) => format!("DROP TRIGGER refuse ON {table}; DROP FUNCTION refuse()"),
+    };
+    execute(store, &sql).await;
+}
