@@ -5,6 +5,7 @@ mod check;
 pub mod demo;
 mod explain;
 mod failure;
+mod import;
 mod incident;
 mod keys;
 mod leader;
@@ -64,6 +65,9 @@ enum Command {
     /// Incidents of a running DevPulse: which deployments they belong to, and a correction of it
     #[command(subcommand)]
     Incident(incident::Command),
+    /// History from a git repository or a CSV file
+    #[command(subcommand)]
+    Import(import::Command),
     /// Every row behind a delivery metric, and every row left out, with the reason
     Explain(explain::Options),
     /// Alerts: send a test message to a receiver
@@ -122,6 +126,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Keys(command) => keys::run(command, cli.output).await,
         Command::Rollback(command) => rollback::run(command, cli.output).await,
         Command::Incident(command) => incident::run(command, cli.output).await,
+        Command::Import(command) => import::run(command, cli.output).await,
         Command::Explain(options) => explain::run(options, cli.output).await,
         Command::Alert(command) => alert::run(command, cli.output).await,
         Command::Demo(options) => Ok(demo::run(options, cli.output).await?),

@@ -12,6 +12,7 @@ use crate::outbound;
 
 /// How long the server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE_WITH_EVENTS: Duration = Duration::from_secs(60);
 
 /// Which DevPulse to talk to.
 #[derive(Debug, Args)]
@@ -63,6 +64,27 @@ impl Server {
             return Err(Failure::Refused(format!("{} answered {status} with {what}", self.server)));
         };
         if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
+    }
+
+    /// Sends events, one per line; `None` while the server is too busy.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or refuses.
+    pub async fn send_lines(&self, lines: String) -> Result<Option<Value>, Failure> {
+        let unreachable = |source| Failure::Server { server: self.server.to_string(), source };
+        let url = self.url(&["events"], &[("receipt", Some("items"))])?;
+        let mut request = outbound::client(PATIENCE_WITH_EVENTS).map_err(unreachable)?.post(url);
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        let request = request.header("content-type", "application/x-ndjson").body(lines);
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            return Ok(None);
+        }
+        let body = response.json::<Value>().await.map_err(unreachable)?;
+        if status.is_success() { Ok(Some(body)) } else { Err(self.refused(status, &body)) }
     }
 
     fn url(&self, path: &[&str], query: Query<'_>) -> Result<Url, Failure> {

@@ -28,6 +28,7 @@ mod dora;
 mod end_to_end;
 mod evaluator;
 mod github;
+mod import;
 mod ingest;
 mod keys;
 mod links;

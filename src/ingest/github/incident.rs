@@ -102,7 +102,8 @@ fn incident(
         service: Some(repo.service(&hints)),
         environment: None,
         status: step.status,
-        started_at: None,
+        // Whenever somebody called it an incident: it began when it was written down.
+        started_at: issue.created_at.clone().moment("/issue/created_at")?,
         severity: labels.iter().find_map(|label| severity(label)),
         title: title.map(Text::into_owned),
         url: url(std::slice::from_ref(&issue.html_url)),

@@ -1,0 +1,167 @@
+//! `devpulse import git`: tags, or the commits of a branch, as deployments of the past.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::sender::Sent;
+use super::{Sender, Target, progress};
+use crate::cli::Failure;
+
+/// Commits that one deployment may name.
+const MAX_CHANGES: usize = 5_000;
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The repository's folder
+    path: PathBuf,
+    /// What was deployed; the folder's name without it
+    #[arg(long)]
+    service: Option<String>,
+    /// The repository's name, such as `acme/checkout`; that of its remote `origin` without it
+    #[arg(long)]
+    repository: Option<String>,
+    #[arg(long, default_value = "production")]
+    environment: String,
+    /// What was a deployment: `tags=PATTERN`, or `branch=NAME` for every commit and merge on it
+    #[arg(long, default_value = "tags=v*")]
+    deployments: String,
+    /// Only commits that touch these paths (git's pathspecs); for one service of many in a repository
+    #[arg(long = "path")]
+    paths: Vec<String>,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// A point of the history that was deployed.
+struct Point {
+    name: String,
+    commit: String,
+    at: String,
+}
+
+/// # Errors
+/// git does not run, there is nothing to import, or the server refuses.
+pub async fn run(options: Options) -> Result<Sent, Failure> {
+    let repository = Repository { path: &options.path };
+    let name = match &options.repository {
+        Some(name) => name.clone(),
+        None => repository.name().await?,
+    };
+    let service = options.service.clone().unwrap_or_else(|| name.rsplit('/').next().unwrap_or(&name).to_owned());
+    let points = match options.deployments.split_once('=') {
+        Some(("tags", pattern)) => repository.tags(pattern).await?,
+        Some(("branch", branch)) => repository.branch(branch).await?,
+        _ => return Err(Failure::Refused("--deployments is `tags=PATTERN` or `branch=NAME`".to_owned())),
+    };
+    if points.is_empty() {
+        return Err(Failure::Refused(format!("{} names nothing in this repository", options.deployments)));
+    }
+    let bar = progress(points.len(), "deployments");
+    let mut sender = Sender::new(&options.target.server);
+    let mut before: Option<&Point> = None;
+    for point in &points {
+        let changes = match before {
+            // What was there before the first deployment is not known.
+            None => Vec::new(),
+            Some(before) => repository.changes(&before.commit, &point.commit, &name, &options.paths).await?,
+        };
+        let event = json!({
+            "type": "deployment", "source": format!("git/{name}"), "id": point.name, "time": point.at,
+            "service": service, "environment": options.environment, "version": point.name, "commit": point.commit,
+            "repository": name, "outcome": "succeeded", "changes": changes,
+        });
+        sender.send(point.name.clone(), &event).await?;
+        before = Some(point);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    sender.finish().await
+}
+
+struct Repository<'a> {
+    path: &'a Path,
+}
+
+impl Repository<'_> {
+    async fn git(&self, arguments: &[&str]) -> Result<String, Failure> {
+        let run = Command::new("git").arg("-C").arg(self.path).args(arguments).output().await;
+        let output = run.map_err(|error| Failure::Refused(format!("git does not run: {error}")))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(Failure::Refused(format!("git {}: {}", arguments.join(" "), said.trim())));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// `acme/checkout` of `git@host:acme/checkout.git`, else the name of the folder.
+    async fn name(&self) -> Result<String, Failure> {
+        if let Ok(url) = self.git(&["remote", "get-url", "origin"]).await
+            && let Some(name) = name_of(&url)
+        {
+            return Ok(name);
+        }
+        let top = self.git(&["rev-parse", "--absolute-git-dir"]).await?;
+        let folder = Path::new(top.trim().trim_end_matches("/.git")).file_name();
+        Ok(folder.map_or_else(|| "repository".to_owned(), |name| name.to_string_lossy().trim_end_matches(".git").to_owned()))
+    }
+
+    /// Oldest first.
+    async fn tags(&self, pattern: &str) -> Result<Vec<Point>, Failure> {
+        let format = "--format=%(refname:short)%09%(objectname)%09%(*objectname)%09%(creatordate:iso-strict)";
+        let refs = format!("refs/tags/{pattern}");
+        let listed = self.git(&["for-each-ref", "--sort=creatordate", format, &refs]).await?;
+        Ok(listed.lines().filter_map(tag).collect())
+    }
+
+    /// Every commit on the first-parent line of a branch, oldest first.
+    async fn branch(&self, branch: &str) -> Result<Vec<Point>, Failure> {
+        let listed = self.git(&["log", "--first-parent", "--reverse", "--format=%H%x09%cI", branch, "--"]).await?;
+        let point = |line: &str| {
+            let (commit, at) = line.split_once('\t')?;
+            Some(Point { name: commit.chars().take(12).collect(), commit: commit.to_owned(), at: at.to_owned() })
+        };
+        Ok(listed.lines().filter_map(point).collect())
+    }
+
+    /// The commits reachable from `to` and not from `from`; merges are not changes.
+    async fn changes(&self, from: &str, to: &str, name: &str, paths: &[String]) -> Result<Vec<Value>, Failure> {
+        let range = format!("{from}..{to}");
+        let most = format!("--max-count={MAX_CHANGES}");
+        let mut arguments = vec!["log", "--no-merges", "--format=%H%x09%aI%x09%cI", &most, &range, "--"];
+        arguments.extend(paths.iter().map(String::as_str));
+        let listed = self.git(&arguments).await?;
+        let change = |line: &str| {
+            let [sha, authored, committed] = *line.split('\t').collect::<Vec<_>>() else { return None };
+            Some(json!({"repository": name, "sha": sha, "authored_at": authored, "committed_at": committed}))
+        };
+        Ok(listed.lines().filter_map(change).collect())
+    }
+}
+
+fn tag(line: &str) -> Option<Point> {
+    let [name, object, peeled, at] = *line.split('\t').collect::<Vec<_>>() else { return None };
+    let commit = if peeled.is_empty() { object } else { peeled };
+    Some(Point { name: name.to_owned(), commit: commit.to_owned(), at: at.to_owned() })
+}
+
+fn name_of(url: &str) -> Option<String> {
+    let path = url.trim().trim_end_matches('/').trim_end_matches(".git");
+    let mut parts = path.rsplit(['/', ':']);
+    let (name, owner) = (parts.next()?, parts.next()?);
+    (!name.is_empty() && !owner.is_empty()).then(|| format!("{owner}/{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remotes_have_names() {
+        for url in ["git@github.com:acme/checkout.git", "https://github.com/acme/checkout", "ssh://git@h:22/acme/checkout/"] {
+            assert_eq!(name_of(url).as_deref(), Some("acme/checkout"), "{url}");
+        }
+    }
+}

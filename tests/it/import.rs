@@ -1,0 +1,103 @@
+//! History from elsewhere: a git repository's tags and branch, and CSV files.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::database::Database;
+use crate::support::devpulse::DevPulse;
+
+fn git(folder: &Path, arguments: &[&str], at: &str) {
+    let mut command = Command::new("git");
+    command.current_dir(folder).args(["-c", "user.name=a", "-c", "user.email=a@example.com"]).args(arguments);
+    let output = command.env("GIT_AUTHOR_DATE", at).env("GIT_COMMITTER_DATE", at).output().unwrap();
+    assert!(output.status.success(), "{arguments:?} {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn commit(folder: &Path, file: &str, at: &str) {
+    let path = folder.join(file);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, at).unwrap();
+    git(folder, &["add", "."], at);
+    git(folder, &["commit", "-q", "-m", file], at);
+}
+
+/// Three releases: commits at 15:00 and 16:00, released at 19:00 (Datadog's example), after a first
+/// release; then a merge that brings a commit of a branch.
+fn repository() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    git(path, &["init", "-q", "-b", "main"], "2026-01-05T10:00:00Z");
+    git(path, &["remote", "add", "origin", "git@example.com:acme/checkout.git"], "2026-01-05T10:00:00Z");
+    commit(path, "a/1", "2026-01-05T10:00:00Z");
+    git(path, &["tag", "-a", "-m", "first", "v1"], "2026-01-05T12:00:00Z");
+    commit(path, "a/2", "2026-01-05T15:00:00Z");
+    commit(path, "b/3", "2026-01-05T17:00:00+01:00");
+    git(path, &["tag", "-a", "-m", "second", "v2"], "2026-01-05T19:00:00Z");
+    git(path, &["checkout", "-q", "-b", "work"], "2026-01-06T10:00:00Z");
+    commit(path, "a/4", "2026-01-06T10:00:00Z");
+    git(path, &["checkout", "-q", "main"], "2026-01-06T11:00:00Z");
+    git(path, &["merge", "-q", "--no-ff", "-m", "Merge work", "work"], "2026-01-06T11:00:00Z");
+    git(path, &["tag", "-a", "-m", "third", "v3"], "2026-01-06T12:00:00Z");
+    folder
+}
+
+fn run(devpulse: &DevPulse, arguments: &[&str]) -> (bool, String) {
+    let server = devpulse.url("/");
+    let output = devpulse.run(&[arguments, &["--server", &server]].concat());
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+}
+
+async fn lead_times(devpulse: &DevPulse, service: &str) -> Vec<f64> {
+    let path = format!("/api/v1/dora/change_lead_time/explain?service={service}&from=2026-01-01T00:00:00Z&to=2026-02-01T00:00:00Z");
+    let rows = devpulse.get(&path).await["included"].clone();
+    rows.as_array().unwrap().iter().map(|row| row["value"].as_f64().unwrap() / 3_600.0).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tags_are_deployments_with_the_commits_they_brought() {
+    let database = Database::sqlite().await;
+    let devpulse = DevPulse::start(&database.url, "").await;
+    let folder = repository();
+    let path = folder.path().to_str().unwrap();
+    let (ok, text) = run(&devpulse, &["import", "git", path]);
+    assert!(ok && text.contains("3 events accepted, 0 known before"), "{text}");
+    assert_eq!(lead_times(&devpulse, "checkout").await, [4.0, 3.0, 2.0], "the merge is no change");
+    let (ok, text) = run(&devpulse, &["import", "git", path, "--output", "json"]);
+    assert_eq!((ok, serde_json::from_str::<Value>(&text).unwrap()), (true, json!({"accepted": 0, "duplicate": 3, "invalid": 0})));
+    // One service of the repository.
+    let (ok, text) = run(&devpulse, &["import", "git", path, "--service", "a", "--path", "a"]);
+    assert!(ok, "{text}");
+    assert_eq!(lead_times(&devpulse, "a").await, [4.0, 2.0]);
+    // Every commit on the main line, and what the merge brought.
+    let (ok, text) = run(&devpulse, &["import", "git", path, "--service", "trunk", "--deployments", "branch=main"]);
+    assert!(ok && text.contains("4 events accepted"), "{text}");
+    assert_eq!(lead_times(&devpulse, "trunk").await, [0.0, 0.0, 1.0]);
+    let (ok, text) = run(&devpulse, &["import", "git", path, "--deployments", "tags=release-*"]);
+    assert!(!ok && text.contains("names nothing"), "{text}");
+    let (ok, text) = run(&devpulse, &["import", "git", "/proc"]);
+    assert!(!ok && text.contains("not a git repository"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_table_are_events() {
+    let database = Database::sqlite().await;
+    let devpulse = DevPulse::start(&database.url, "").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("deployments.csv");
+    let mut text = "id,time,service,environment,version,outcome,attributes.team\n".to_owned();
+    for n in 0..1_200 {
+        let at = chrono::DateTime::from_timestamp(1_767_600_000 + n * 600, 0).unwrap().to_rfc3339();
+        text += &format!("d-{n},{at},checkout,production,\"1.{n}\",succeeded,payments\n");
+    }
+    text += "d-x,yesterday,checkout,production,2,succeeded,\n";
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    let (ok, said) = run(&devpulse, &["import", "csv", file, "--type", "deployment"]);
+    assert!(!ok && said.contains("1200 events accepted") && said.contains("1 event was refused, the first of them: line 1202: /time"), "{said}");
+    let dora = devpulse.get("/api/v1/dora?service=checkout&from=2026-01-01T00:00:00Z&to=2026-03-01T00:00:00Z").await;
+    assert_eq!(dora["metrics"]["deployment_frequency"]["n"], 1_200);
+    let (_, said) = run(&devpulse, &["import", "csv", file, "--type", "deployment"]);
+    assert!(said.contains("0 events accepted, 1200 known before"), "{said}");
+}
