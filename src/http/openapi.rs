@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, get, web};
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::schema::AnyOfBuilder;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Content, ObjectBuilder, OpenApi, Ref, RefOr, ResponseBuilder, Schema, Type};
+use utoipa::openapi::{Content, ObjectBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, Schema, Type};
 
 use super::Problem;
 use crate::dora::count::LeadFrom;
@@ -54,6 +55,8 @@ pub fn finish(mut api: OpenApi) -> Spec {
         let found: Vec<&str> = operations(item)
             .into_iter()
             .map(|(method, operation)| {
+                operation.operation_id = Some(operation_id(method, path));
+                operation.responses.responses.iter_mut().for_each(complete);
                 add_problem(operation);
                 method
             })
@@ -91,6 +94,30 @@ fn operations(item: &mut PathItem) -> Vec<(&'static str, &mut Operation)> {
         ("DELETE", &mut item.delete),
     ];
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?))).collect()
+}
+
+/// Names each operation by its method and its path: unique, and stable for generated clients.
+fn operation_id(method: &str, path: &str) -> String {
+    let words = path.trim_start_matches("/api/v1").split(|c: char| !c.is_ascii_alphanumeric());
+    let words = words.filter(|word| !word.is_empty()).map(str::to_ascii_lowercase);
+    std::iter::once(method.to_ascii_lowercase()).chain(words).collect::<Vec<_>>().join("_")
+}
+
+/// Every response has a description, and a problem has the media type of problems.
+fn complete((status, response): (&String, &mut RefOr<Response>)) {
+    const JSON: &str = "application/json";
+    let RefOr::T(response) = response else { return };
+    if response.description.is_empty() {
+        let reason = StatusCode::from_bytes(status.as_bytes()).ok().and_then(|status| status.canonical_reason());
+        reason.unwrap_or("The answer").clone_into(&mut response.description);
+    }
+    let problem = response.content.get(JSON).is_some_and(|content| {
+        let RefOr::T(content) = content else { return false };
+        matches!(&content.schema, Some(RefOr::Ref(schema)) if schema.ref_location.ends_with("/Problem"))
+    });
+    if problem && let Some(content) = response.content.shift_remove(JSON) {
+        response.content.insert("application/problem+json".to_owned(), content);
+    }
 }
 
 fn add_problem(operation: &mut Operation) {

@@ -67,14 +67,23 @@ async fn the_description_of_the_api_is_whole() {
     assert_eq!(api["openapi"], "3.1.0");
     assert_eq!(api["security"][0], serde_json::json!({"key": []}));
     assert_eq!(api["components"]["securitySchemes"]["key"]["scheme"], "bearer");
-    let mut operations = 0;
+    let (mut operations, mut ids) = (0, std::collections::BTreeSet::new());
     for (path, item) in api["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             operations += 1;
             let what = format!("{method} {path}");
             assert!(operation["tags"].is_array(), "{what} has no tag");
             assert!(operation["summary"].is_string(), "{what} has no summary");
+            let id = operation["operationId"].as_str().unwrap();
+            assert!(ids.insert(id.to_owned()), "{what}: {id} is the name of another operation");
             let responses = operation["responses"].as_object().unwrap();
+            for (status, response) in responses {
+                assert_ne!(response["description"], "", "{what} {status} has no description");
+                for (media_type, content) in response["content"].as_object().into_iter().flatten() {
+                    let problem = content["schema"]["$ref"] == "#/components/schemas/Problem";
+                    assert_eq!(problem, media_type == "application/problem+json", "{what} {status} {media_type}");
+                }
+            }
             assert!(responses.keys().any(|status| status.starts_with('2')), "{what} never succeeds");
         }
     }
