@@ -1,6 +1,7 @@
 //! `devpulse explain`: every row behind a number, and every row left out, with the reason.
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
 
 use super::output::table;
@@ -10,8 +11,8 @@ use crate::dora::Metric;
 
 #[derive(Debug, Args)]
 pub struct Options {
-    /// deployment_frequency, change_lead_time, change_fail_rate, failed_deployment_recovery_time,
-    /// rework_rate or mean_time_to_recovery
+    /// Which number
+    #[arg(value_parser = PossibleValuesParser::new(Metric::ALL.map(Metric::name)))]
     metric: String,
     #[command(flatten)]
     selection: Selection,
@@ -63,10 +64,6 @@ impl Selection {
 /// The server cannot be reached, or refuses.
 pub async fn run(options: Options, output: Output) -> Result<(), Failure> {
     let Options { metric, selection, server } = options;
-    if Metric::from_name(&metric).is_none() {
-        let names = Metric::ALL.map(Metric::name).join(", ");
-        return Err(Failure::Refused(format!("unknown metric `{metric}`; the metrics are: {names}")));
-    }
     let mut whole: Option<Value> = None;
     let mut cursor: Option<String> = None;
     loop {

@@ -157,7 +157,7 @@ server: {listen: 8080, worker: 2, client_timeout: 5, shutdown_timeout: 5 minutes
 database: {url: "mysql://x", connections: 0}
 retention: {ten_seconds: 9d}
 telemetry: {log_format: jsn, otlp_endpoint: "localhost:4318"}
-dora: {windows: 7d, benchmark_edition: 2023}
+dora: {windows: 7d, benchmark_edition: 2022}
 slo: []
 teams: [{name: t, time_zone: Europe/Berln, week_starts_on: 1}, {name: t}]
 "#

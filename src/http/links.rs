@@ -41,7 +41,7 @@ pub struct LinkParams {
 /// Which deployments the incident belongs to, and no others.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Correct {
+pub struct CorrectLinks {
     /// Each by id (and source), by version, or by commit; none: the incident belongs to no deployment.
     pub deployments: Vec<DeploymentRef>,
     /// Why, for those who read it later.
@@ -50,23 +50,23 @@ pub struct Correct {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Links {
+pub struct IncidentLinks {
     pub incident: EntityKey,
     /// As every number counts them.
-    pub links: Vec<Link>,
+    pub links: Vec<DeploymentLink>,
     /// What people said, oldest first; the last one counts.
-    pub corrections: Vec<Said>,
+    pub corrections: Vec<LinkCorrection>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Link {
+pub struct DeploymentLink {
     pub deployment: DeploymentName,
     pub kind: LinkKind,
     pub confidence: f64,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Said {
+pub struct LinkCorrection {
     pub at: Timestamp,
     /// The key that said so.
     pub actor: String,
@@ -78,7 +78,7 @@ pub struct Said {
 
 /// The deployments an incident is linked to, how each is known, and every correction
 #[utoipa::path(tag = "delivery", params(("id" = String, Path), LinkParams), responses(
-    (status = OK, body = Links),
+    (status = OK, body = IncidentLinks),
     (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
     (status = CONFLICT, body = Problem, content_type = "application/problem+json"),
 ))]
@@ -89,7 +89,7 @@ pub async fn show(
     cache: web::Data<DoraCache>,
     id: web::Path<String>,
     params: Params<LinkParams>,
-) -> Result<web::Json<Links>, Problem> {
+) -> Result<web::Json<IncidentLinks>, Problem> {
     caller.require(Scope::Read)?;
     let incident = find(&app, &id, params.0.source.as_deref()).await?;
     links(&app, &cache, &incident).await.map(web::Json)
@@ -99,8 +99,8 @@ pub async fn show(
 ///
 /// A person's word goes before what events say and before what DevPulse concludes; it holds until
 /// it is taken back, whatever events come later. Every number follows at once.
-#[utoipa::path(tag = "delivery", params(("id" = String, Path), LinkParams), request_body = Correct, responses(
-    (status = OK, body = Links),
+#[utoipa::path(tag = "delivery", params(("id" = String, Path), LinkParams), request_body = CorrectLinks, responses(
+    (status = OK, body = IncidentLinks),
     (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
     (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
     (status = CONFLICT, body = Problem, content_type = "application/problem+json"),
@@ -114,10 +114,11 @@ pub async fn correct(
     id: web::Path<String>,
     params: Params<LinkParams>,
     payload: web::Payload,
-) -> Result<web::Json<Links>, Problem> {
+) -> Result<web::Json<IncidentLinks>, Problem> {
     caller.require(Scope::Operate)?;
-    let body = decode::read(payload, MAX_BODY).await?;
-    let said: Correct = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
+    let mut hold = app.bodies.hold();
+    let body = decode::read(payload, MAX_BODY, &mut hold).await?;
+    let said: CorrectLinks = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
     let incident = find(&app, &id, params.0.source.as_deref()).await?;
     check(&app, &incident, &said).await?;
     say(&app, &incident, Some(said.deployments), said.reason, &caller).await?;
@@ -126,7 +127,7 @@ pub async fn correct(
 
 /// Take a correction back: what events say, and what DevPulse concludes, counts again
 #[utoipa::path(tag = "delivery", params(("id" = String, Path), LinkParams), responses(
-    (status = OK, body = Links),
+    (status = OK, body = IncidentLinks),
     (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
     (status = CONFLICT, body = Problem, content_type = "application/problem+json"),
 ))]
@@ -137,7 +138,7 @@ pub async fn take_back(
     cache: web::Data<DoraCache>,
     id: web::Path<String>,
     params: Params<LinkParams>,
-) -> Result<web::Json<Links>, Problem> {
+) -> Result<web::Json<IncidentLinks>, Problem> {
     caller.require(Scope::Operate)?;
     let incident = find(&app, &id, params.0.source.as_deref()).await?;
     if incident.correction.is_some() {
@@ -170,7 +171,7 @@ async fn find(app: &App, id: &str, source: Option<&str>) -> Result<Incident, Pro
     }
 }
 
-async fn check(app: &App, incident: &Incident, said: &Correct) -> Result<(), Problem> {
+async fn check(app: &App, incident: &Incident, said: &CorrectLinks) -> Result<(), Problem> {
     let wrong = |pointer: String, detail: &str| {
         Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_links", detail).at(pointer))
     };
@@ -218,7 +219,9 @@ async fn say(
     Ok(())
 }
 
-async fn links(app: &App, cache: &DoraCache, incident: &Incident) -> Result<Links, Problem> {
+async fn links(app: &App, cache: &DoraCache, known: &Incident) -> Result<IncidentLinks, Problem> {
+    // As it is now: a correction may just have been made.
+    let incident = find(app, &known.key.id, Some(&known.key.source)).await?;
     let wanted = match &incident.service {
         Some(service) if incident.named_deployments().is_empty() => Wanted::These(BTreeSet::from([service.clone()])),
         _ => Wanted::All,
@@ -226,21 +229,23 @@ async fn links(app: &App, cache: &DoraCache, incident: &Incident) -> Result<Link
     let reading = cache.read(&app.store, &app.config.load_full(), &wanted).await?;
     let mut links = Vec::new();
     for service in &reading.services {
-        for row in service.incidents.iter().filter(|row| row.key == incident.key) {
-            links.extend(row.links.iter().filter_map(|(deployment, kind)| {
-                let deployment = DeploymentName::of(service.deployments.get(*deployment)?);
-                Some(Link { deployment, kind: *kind, confidence: kind.confidence() })
+        for row in &service.deployments {
+            let ours = row.because.iter().filter(|because| because.incident.as_ref() == Some(&incident.key));
+            links.extend(ours.map(|because| DeploymentLink {
+                deployment: DeploymentName::of(row),
+                kind: because.link,
+                confidence: because.confidence,
             }));
         }
     }
     let entity = fact::Entity::incident(&incident.key);
     let facts = fact::load(&mut app.store.read().await?, &BTreeSet::from([entity.clone()])).await?;
-    let mut corrections: Vec<Said> = facts.get(&entity).into_iter().flatten().filter_map(said).collect();
+    let mut corrections: Vec<LinkCorrection> = facts.get(&entity).into_iter().flatten().filter_map(said).collect();
     corrections.sort_by_key(|said| said.at);
-    Ok(Links { incident: incident.key.clone(), links, corrections })
+    Ok(IncidentLinks { incident: incident.key.clone(), links, corrections })
 }
 
-fn said(event: &DeliveryEvent) -> Option<Said> {
+fn said(event: &DeliveryEvent) -> Option<LinkCorrection> {
     let DeliveryEvent::Links(LinksEvent { time, deployments, actor, reason, .. }) = event else { return None };
-    Some(Said { at: *time, actor: actor.clone(), deployments: deployments.clone(), reason: reason.clone() })
+    Some(LinkCorrection { at: *time, actor: actor.clone(), deployments: deployments.clone(), reason: reason.clone() })
 }

@@ -11,6 +11,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, ObjectBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, Schema, Type};
 
 use super::Problem;
+use crate::config::model::Tier;
 use crate::dora::count::LeadFrom;
 use crate::dora::select::Arrival;
 
@@ -22,7 +23,7 @@ use crate::dora::select::Arrival;
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     // Types of query parameters are not gathered from the handlers.
-    components(schemas(Problem, LeadFrom, Arrival)),
+    components(schemas(Problem, LeadFrom, Arrival, Tier)),
     security(("key" = [])),
 )]
 struct Base;

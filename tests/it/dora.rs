@@ -183,6 +183,32 @@ on_both! {
         assert_eq!(devpulse.get("/api/v1/dora?service=search").await["metrics"]["deployment_frequency"]["n"], 1);
     }
 
+    async fn figures_are_measured_against_targets_and_the_benchmark_asked_for(db: Database) {
+        let devpulse = DevPulse::start(&db.url, &format!("{CONFIGURATION}dora: {{targets: {{change_fail_rate: 0.3}}}}\n")).await;
+        devpulse.post_events(&Past::new().story()).await;
+        let metrics = devpulse.get("/api/v1/dora?service=checkout&window=1d").await["metrics"].clone();
+        let target = |metric: &str| metrics[metric]["target"].clone();
+        assert_eq!(target("change_fail_rate"), json!({"limit": 0.3, "wanted": "below", "met": true}));
+        assert_eq!(target("deployment_frequency"), json!({"limit": 1.0, "wanted": "at_least", "met": true}));
+        assert_eq!(target("mean_time_to_recovery")["met"], false, "30 minutes are more than 15");
+        assert_eq!(target("rework_rate"), Value::Null);
+        assert_eq!(metrics["deployment_frequency"]["per_week"], number(&metrics["deployment_frequency"]["value"]) * 7.0);
+        // A quarter of the deployments failed: 2021 calls it high, 2023 low.
+        let band = async |edition: &str| {
+            let answer = devpulse.get(&format!("/api/v1/dora?service=checkout&benchmark_edition={edition}")).await;
+            assert_eq!(answer["benchmark_edition"], edition);
+            answer["metrics"]["change_fail_rate"]["band"].clone()
+        };
+        assert_eq!((band("2021").await, band("2023").await), (json!("high"), json!("low")));
+        let staging = devpulse.get("/api/v1/dora?tier=staging").await;
+        assert_eq!(staging["selection"]["environments"], json!(["staging"]));
+        assert_eq!(staging["metrics"]["deployment_frequency"]["n"], 1);
+        for wrong in ["tier=prod", "tier=staging&environment=staging", "benchmark_edition=2025"] {
+            let answer = devpulse.send(devpulse.request("GET", &format!("/api/v1/dora?{wrong}"))).await;
+            assert_eq!((answer.status, answer.json["pointer"].is_string()), (400, true), "{wrong}: {}", answer.text);
+        }
+    }
+
     async fn an_incident_may_name_deployments_of_other_services_or_none_at_all(db: Database) {
         let devpulse = DevPulse::start(&db.url, CONFIGURATION).await;
         let past = Past::new();

@@ -1,5 +1,6 @@
 //! History from elsewhere: a git repository's tags and branch, and CSV files.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -45,12 +46,18 @@ fn repository() -> tempfile::TempDir {
 
 fn run(devpulse: &DevPulse, arguments: &[&str]) -> (bool, String) {
     let server = devpulse.url("/");
-    let output = devpulse.run(&[arguments, &["--server", &server]].concat());
-    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_devpulse")).args(arguments).args(["--server", &server]).output().unwrap();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr),
+    )
 }
 
 async fn lead_times(devpulse: &DevPulse, service: &str) -> Vec<f64> {
-    let path = format!("/api/v1/dora/change_lead_time/explain?service={service}&from=2026-01-01T00:00:00Z&to=2026-02-01T00:00:00Z");
+    let path = format!(
+        "/api/v1/dora/change_lead_time/explain?service={service}&from=2026-01-01T00:00:00Z&to=2026-02-01T00:00:00Z"
+    );
     let rows = devpulse.get(&path).await["included"].clone();
     rows.as_array().unwrap().iter().map(|row| row["value"].as_f64().unwrap() / 3_600.0).collect()
 }
@@ -65,7 +72,10 @@ async fn tags_are_deployments_with_the_commits_they_brought() {
     assert!(ok && text.contains("3 events accepted, 0 known before"), "{text}");
     assert_eq!(lead_times(&devpulse, "checkout").await, [4.0, 3.0, 2.0], "the merge is no change");
     let (ok, text) = run(&devpulse, &["import", "git", path, "--output", "json"]);
-    assert_eq!((ok, serde_json::from_str::<Value>(&text).unwrap()), (true, json!({"accepted": 0, "duplicate": 3, "invalid": 0})));
+    assert_eq!(
+        (ok, serde_json::from_str::<Value>(&text).unwrap()),
+        (true, json!({"accepted": 0, "duplicate": 3, "invalid": 0}))
+    );
     // One service of the repository.
     let (ok, text) = run(&devpulse, &["import", "git", path, "--service", "a", "--path", "a"]);
     assert!(ok, "{text}");
@@ -89,13 +99,17 @@ async fn rows_of_a_table_are_events() {
     let mut text = "id,time,service,environment,version,outcome,attributes.team\n".to_owned();
     for n in 0..1_200 {
         let at = chrono::DateTime::from_timestamp(1_767_600_000 + n * 600, 0).unwrap().to_rfc3339();
-        text += &format!("d-{n},{at},checkout,production,\"1.{n}\",succeeded,payments\n");
+        writeln!(text, "d-{n},{at},checkout,production,\"1.{n}\",succeeded,payments").unwrap();
     }
     text += "d-x,yesterday,checkout,production,2,succeeded,\n";
     std::fs::write(&file, text).unwrap();
     let file = file.to_str().unwrap();
     let (ok, said) = run(&devpulse, &["import", "csv", file, "--type", "deployment"]);
-    assert!(!ok && said.contains("1200 events accepted") && said.contains("1 event was refused, the first of them: line 1202: /time"), "{said}");
+    assert!(
+        !ok && said.contains("1200 events accepted")
+            && said.contains("1 event was refused, the first of them: line 1202: /time"),
+        "{said}"
+    );
     let dora = devpulse.get("/api/v1/dora?service=checkout&from=2026-01-01T00:00:00Z&to=2026-03-01T00:00:00Z").await;
     assert_eq!(dora["metrics"]["deployment_frequency"]["n"], 1_200);
     let (_, said) = run(&devpulse, &["import", "csv", file, "--type", "deployment"]);

@@ -1,5 +1,7 @@
 //! Which deployments an incident belongs to, as a person corrects it, over HTTP and by command.
 
+use std::process::Command;
+
 use chrono::{SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 
@@ -115,7 +117,8 @@ async fn the_command_says_the_same() {
     devpulse.post_events(&json!(story)).await;
     let server = devpulse.url("/");
     let run = |arguments: &[&str]| {
-        let output = devpulse.run(&[arguments, &["--server", &server]].concat());
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_devpulse")).args(arguments).args(["--server", &server]).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         (output.status.success(), text)
     };

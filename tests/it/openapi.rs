@@ -72,7 +72,11 @@ async fn answers_are_as_the_description_says() {
             json!([""])
         };
         for metric in metrics.as_array().unwrap() {
-            let id = if template.contains("rollbacks") { &rollback } else { &alert };
+            let id = match template {
+                _ if template.contains("rollbacks") => rollback.as_str(),
+                _ if template.contains("incidents") => "i-9",
+                _ => alert.as_str(),
+            };
             let path = template
                 .replace("{id}", id)
                 .replace("{name}", "checkout-availability")

@@ -105,7 +105,8 @@ impl Repository<'_> {
         }
         let top = self.git(&["rev-parse", "--absolute-git-dir"]).await?;
         let folder = Path::new(top.trim().trim_end_matches("/.git")).file_name();
-        Ok(folder.map_or_else(|| "repository".to_owned(), |name| name.to_string_lossy().trim_end_matches(".git").to_owned()))
+        Ok(folder
+            .map_or_else(|| "repository".to_owned(), |name| name.to_string_lossy().trim_end_matches(".git").to_owned()))
     }
 
     /// Oldest first.
@@ -160,7 +161,9 @@ mod tests {
 
     #[test]
     fn remotes_have_names() {
-        for url in ["git@github.com:acme/checkout.git", "https://github.com/acme/checkout", "ssh://git@h:22/acme/checkout/"] {
+        for url in
+            ["git@github.com:acme/checkout.git", "https://github.com/acme/checkout", "ssh://git@h:22/acme/checkout/"]
+        {
             assert_eq!(name_of(url).as_deref(), Some("acme/checkout"), "{url}");
         }
     }

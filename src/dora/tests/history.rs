@@ -15,7 +15,7 @@ use crate::dora::stats::Center;
 use crate::dora::{Derived, History, Rules, derive};
 use crate::event::{
     ChangeEvent, ChangeRef, DeliveryEvent, DeploymentEvent, DeploymentOutcome, DeploymentRef, EntityKey, IncidentEvent,
-    IncidentStatus, state,
+    IncidentStatus, LinksEvent, state,
 };
 use crate::time::Timestamp;
 
@@ -105,6 +105,7 @@ pub fn fold(events: &[DeliveryEvent]) -> History {
     let mut deployments: BTreeMap<(EntityKey, String), Vec<DeploymentEvent>> = BTreeMap::new();
     let mut changes: BTreeMap<(String, String), Vec<ChangeEvent>> = BTreeMap::new();
     let mut incidents: BTreeMap<EntityKey, Vec<IncidentEvent>> = BTreeMap::new();
+    let mut links: BTreeMap<EntityKey, Vec<LinksEvent>> = BTreeMap::new();
     for event in events.iter().cloned() {
         match event {
             DeliveryEvent::Deployment(e) => {
@@ -112,13 +113,17 @@ pub fn fold(events: &[DeliveryEvent]) -> History {
             }
             DeliveryEvent::Change(e) => changes.entry((e.repository.clone(), e.sha.clone())).or_default().push(e),
             DeliveryEvent::Incident(e) => incidents.entry(e.key.clone()).or_default().push(e),
+            DeliveryEvent::Links(e) => links.entry(e.key.clone()).or_default().push(e),
         }
     }
     History {
         service: "checkout".to_owned(),
         deployments: deployments.values().filter_map(|facts| state::fold_deployment(facts)).collect(),
         changes: changes.values().filter_map(|facts| state::fold_change(facts)).collect(),
-        incidents: incidents.values().filter_map(|facts| state::fold_incident(facts, &[])).collect(),
+        incidents: incidents
+            .iter()
+            .filter_map(|(key, facts)| state::fold_incident(facts, links.get(key).map_or(&[], Vec::as_slice)))
+            .collect(),
     }
 }
 

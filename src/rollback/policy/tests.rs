@@ -204,6 +204,7 @@ fn incident(started_at: Timestamp, resolved_at: Option<Timestamp>) -> Incident {
         title: None,
         url: None,
         started_at,
+        correction: None,
         start_unknown: false,
         acknowledged_at: None,
         resolved_at,
