@@ -25,12 +25,15 @@ impl Output {
     }
 }
 
-/// Prints a text and ends the line.
+/// Prints a text and ends the line. Whoever stops reading, as `head` does, has read enough.
 ///
 /// # Errors
 /// Standard output cannot be written.
 pub fn text(text: &str) -> Result<(), Failure> {
-    Ok(writeln!(std::io::stdout(), "{text}")?)
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
 }
 
 /// "1 service", "2 services"

@@ -48,6 +48,14 @@ fn what_is_missing_is_named_with_what_to_do() {
     }
 }
 
+#[test]
+fn whoever_stops_reading_has_read_enough() {
+    let mut command = Command::new("sh");
+    let output = command.arg("-c").arg("\"$0\" config defaults | head -1").arg(env!("CARGO_BIN_EXE_devpulse"));
+    let output = output.output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", said(&output));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_missing_or_too_weak_is_asked_for() {
     let database = Database::sqlite().await;
