@@ -222,6 +222,29 @@ pub enum Severity {
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     pub github: Option<GitHub>,
+    pub alertmanager: Alertmanager,
+}
+
+/// How alerts of Alertmanager and Grafana become incidents.
+#[derive(Debug, Clone)]
+pub struct Alertmanager {
+    /// Labels that name the service, the environment and the severity.
+    pub service_label: String,
+    pub environment_label: String,
+    pub severity_label: String,
+    /// Names of alerts that are no incidents.
+    pub ignore: Vec<String>,
+}
+
+impl Default for Alertmanager {
+    fn default() -> Self {
+        Self {
+            service_label: "service".to_owned(),
+            environment_label: "environment".to_owned(),
+            severity_label: "severity".to_owned(),
+            ignore: vec!["Watchdog".to_owned()],
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

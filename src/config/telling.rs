@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::catalogue::{reference, refuse_twice};
-use super::model::{Email, GitHub, Receiver, Route, Slack, Smtp, Sources, Webhook, signing_key};
+use super::model::{Alertmanager, Email, GitHub, Receiver, Route, Slack, Smtp, Sources, Webhook, signing_key};
 use super::reader::{Scalar, Section};
 use super::scalar::{duration, http_url, one_of, secret, secret_url, text};
 
@@ -22,7 +22,21 @@ const LABELS: &[(&str, &str)] = &[
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) fn sources(at: &Section<'_>) -> Sources {
-    Sources { github: at.optional_section("github", "secret", github) }
+    Sources {
+        github: at.optional_section("github", "secret", github),
+        alertmanager: at.inner("alertmanager", |at| Some(alertmanager(at))).unwrap_or_default(),
+    }
+}
+
+fn alertmanager(at: &Section<'_>) -> Alertmanager {
+    let known = Alertmanager::default();
+    let ignore = at.values("ignore", text);
+    Alertmanager {
+        service_label: at.or("service_label", known.service_label, text),
+        environment_label: at.or("environment_label", known.environment_label, text),
+        severity_label: at.or("severity_label", known.severity_label, text),
+        ignore: if at.has("ignore") { ignore } else { known.ignore },
+    }
 }
 
 fn github(at: &Section<'_>) -> Option<GitHub> {

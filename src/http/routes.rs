@@ -29,5 +29,5 @@ pub fn is_health(path: &str) -> bool {
 
 /// Needs no key: the index has no secrets, webhooks carry signatures of their own.
 pub fn is_public(path: &str, config: &Config) -> bool {
-    path == "/" || path.starts_with("/api/v1/webhooks/") || (path == "/metrics" && config.server.metrics_public)
+    path == "/" || webhooks::is_signed(path) || (path == "/metrics" && config.server.metrics_public)
 }

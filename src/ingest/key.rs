@@ -10,12 +10,16 @@ use crate::time::Timestamp;
 
 /// The key of `parts`, which are hashed with their lengths, so that no two lists run together.
 pub fn key_of(parts: &[&str]) -> Key {
+    shorten(&digest_of(parts))
+}
+
+fn digest_of(parts: &[&str]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part.len().to_le_bytes());
         hash.update(part.as_bytes());
     }
-    shorten(&hash.finalize())
+    hash.finalize().into()
 }
 
 /// The key of a request that names itself, and the digest of its body.
@@ -57,6 +61,12 @@ pub fn fact(
     let digest = Sha256::digest(&canonical).into();
     set_time(&mut event, sent.unwrap_or(received_at));
     Ok(Fact { event, digest, raw: raw.as_bytes().to_vec() })
+}
+
+/// A fact that its source tells again and again, not always in the same words: `parts` say which
+/// one it is.
+pub fn fact_known_by(parts: &[&str], event: DeliveryEvent, raw: &str) -> Fact {
+    Fact { event, digest: digest_of(parts), raw: raw.as_bytes().to_vec() }
 }
 
 const fn set_time(event: &mut DeliveryEvent, time: Timestamp) {

@@ -1,5 +1,6 @@
 //! Taking events in: bytes → events → one durable commit per group → receipts.
 
+pub mod alertmanager;
 pub mod budget;
 pub mod committer;
 pub mod decode;
@@ -11,5 +12,6 @@ pub mod metrics;
 pub mod native;
 mod notices;
 pub mod receipt;
+pub mod source;
 mod wire;
 mod writer;

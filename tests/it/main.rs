@@ -15,6 +15,7 @@
 
 mod support;
 
+mod alertmanager;
 mod alerts;
 mod alerts_api;
 mod bad_input;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::Context;
 use super::place::{Repo, default_branch, repository};
 use super::shapes::{Commit, PullRequestPayload, PushPayload};
-use super::{Context, Reading};
 use crate::event::{ChangeEvent, DeliveryEvent, EntityKey, PullRequest};
 use crate::ingest::committer::Fact;
 use crate::ingest::fault::{Fault, NAME, PATH, SHA};
 use crate::ingest::key::fact;
+use crate::ingest::source::Reading;
 use crate::ingest::wire::{Field, Raw, Text, read};
 use crate::time::Timestamp;
 

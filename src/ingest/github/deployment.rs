@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use super::Context;
 use super::place::{Repo, repository};
 use super::shapes::{Declared, DeploymentPayload, DeploymentStatus};
 use super::workflow::counted_environment;
-use super::{Context, Reading};
 use crate::event::{DeliveryEvent, DeploymentEvent, DeploymentKind, DeploymentOutcome, EntityKey};
 use crate::ingest::fault::{Fault, NAME, SHA, URL};
 use crate::ingest::key::fact;
+use crate::ingest::source::Reading;
 use crate::ingest::wire::{Field, Raw, Text, read};
 use crate::time::Timestamp;
 

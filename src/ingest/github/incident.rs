@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use super::Context;
 use super::deployment::{text, url};
 use super::place::{Repo, repository};
 use super::shapes::{Issue, IssuePayload};
-use super::{Context, Reading};
 use crate::event::{DeliveryEvent, EntityKey, IncidentEvent, IncidentStatus};
 use crate::ingest::committer::Fact;
 use crate::ingest::fault::{Fault, NAME, TITLE};
 use crate::ingest::key::fact;
+use crate::ingest::source::Reading;
 use crate::ingest::wire::{Field, Text};
 use crate::time::Timestamp;
 

@@ -11,8 +11,8 @@ mod shapes;
 pub mod signature;
 mod workflow;
 
-use super::committer::Fact;
 use super::fault::Fault;
+use super::source::Reading;
 use super::wire::read;
 use crate::config::EnvironmentNames;
 use crate::config::model::{GitHub, Service};
@@ -25,14 +25,6 @@ pub struct Context<'a> {
     pub github: &'a GitHub,
     pub services: &'a [Service],
     pub environments: EnvironmentNames<'a>,
-}
-
-/// What a delivery says.
-#[derive(Debug, Clone)]
-pub enum Reading {
-    Facts(Vec<Fact>),
-    /// Nothing that counts, and why.
-    Skipped(String),
 }
 
 /// Events that GitHub may send and that say nothing about delivery on their own; the first part of

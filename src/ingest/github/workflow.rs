@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use super::Context;
 use super::deployment::{text, url};
 use super::place::{Repo, repository};
 use super::shapes::{Workflow, WorkflowPayload, WorkflowRun};
-use super::{Context, Reading};
 use crate::event::{DeliveryEvent, DeploymentEvent, DeploymentOutcome, EntityKey};
 use crate::ingest::fault::{Fault, NAME, SHA};
 use crate::ingest::key::fact;
+use crate::ingest::source::Reading;
 use crate::ingest::wire::Field;
 use crate::time::Timestamp;
 

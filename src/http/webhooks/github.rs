@@ -1,63 +1,27 @@
-//! `POST /api/v1/webhooks/…`: events from systems that sign what they send.
+//! `POST /api/v1/webhooks/github`: the signature, the headers, the form.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use actix_web::{HttpRequest, post, web};
-use serde::Serialize;
-use utoipa::ToSchema;
-use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::Problem;
-use super::body::single_header;
+use super::{DeliveryReceipt, refused, take};
 use crate::app::App;
 use crate::config::model::GitHub;
 use crate::config::{Config, EnvironmentNames};
-use crate::event::TelemetryBatch;
-use crate::ingest::committer::{Committed, Fact, RequestKey, Submission};
+use crate::http::Problem;
+use crate::http::body::single_header;
+use crate::ingest::committer::RequestKey;
 use crate::ingest::decode::{self, Encoding};
-use crate::ingest::fault::Fault;
-use crate::ingest::github::{self, Context, Reading, signature};
+use crate::ingest::github::{self, Context, signature};
 use crate::ingest::key::request_key;
-use crate::ingest::metrics::{Outcome, count_delivery, count_events};
+use crate::ingest::metrics::count_delivery;
+use crate::ingest::source::Reading;
 use crate::time::Timestamp;
 
 const SOURCE: &str = "github";
 const SIGNATURE: HeaderName = HeaderName::from_static("x-hub-signature-256");
 const EVENT: HeaderName = HeaderName::from_static("x-github-event");
 const DELIVERY: HeaderName = HeaderName::from_static("x-github-delivery");
-
-pub fn configure(routes: &mut ServiceConfig) {
-    routes.service(post_github);
-}
-
-/// What became of a delivery.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct DeliveryReceipt {
-    pub outcome: DeliveryOutcome,
-    /// Facts newly taken in.
-    pub events: usize,
-    /// Why nothing was taken in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum DeliveryOutcome {
-    Accepted,
-    Duplicate,
-    Skipped,
-}
-
-impl DeliveryOutcome {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Duplicate => "duplicate",
-            Self::Skipped => "skipped",
-        }
-    }
-}
 
 /// Take a GitHub webhook in
 ///
@@ -99,48 +63,9 @@ pub async fn post_github(
     verify(github, &signature, &body)?;
     let received_at = app.clock.now();
     let read = read(&config, github, &request, &body, received_at).inspect_err(|_| count_delivery(SOURCE, "invalid"));
-    let receipt = match read? {
-        (Reading::Skipped(reason), _) => {
-            DeliveryReceipt { outcome: DeliveryOutcome::Skipped, events: 0, reason: Some(reason) }
-        }
-        (Reading::Facts(facts), request) => submit(&app, received_at, request, facts).await?,
-    };
-    count_delivery(SOURCE, receipt.outcome.name());
+    let (reading, request) = read?;
+    let receipt = take(&app, SOURCE, received_at, request, reading).await?;
     Ok(web::Json(receipt))
-}
-
-async fn submit(
-    app: &App,
-    received_at: Timestamp,
-    request: Option<RequestKey>,
-    facts: Vec<Fact>,
-) -> Result<DeliveryReceipt, Problem> {
-    let kinds: Vec<&'static str> = facts.iter().map(|fact| fact.event.kind()).collect();
-    let telemetry = TelemetryBatch::default();
-    let submission = Submission { received_at, request, facts, telemetry, keyed: Vec::new() };
-    let committed = app.committer.submit(submission).await?;
-    for (index, kind) in kinds.into_iter().enumerate() {
-        let new = matches!(&committed, Committed::Taken { facts, .. } if facts.get(index) == Some(&true));
-        count_events(kind, if new { Outcome::Accepted } else { Outcome::Duplicate }, 1);
-    }
-    taken(&committed)
-}
-
-fn taken(committed: &Committed) -> Result<DeliveryReceipt, Problem> {
-    let duplicate = |reason: &str| {
-        Ok(DeliveryReceipt { outcome: DeliveryOutcome::Duplicate, events: 0, reason: Some(reason.to_owned()) })
-    };
-    match committed {
-        Committed::Repeated => duplicate("this delivery was taken in before"),
-        Committed::Taken { facts, .. } => match facts.iter().filter(|new| **new).count() {
-            0 => duplicate("everything it says was taken in before"),
-            events => Ok(DeliveryReceipt { outcome: DeliveryOutcome::Accepted, events, reason: None }),
-        },
-        Committed::KeyReused => {
-            let detail = "X-GitHub-Delivery came before with another body";
-            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "delivery_id_reused", detail).at(DELIVERY.as_str()))
-        }
-    }
 }
 
 fn configured(config: &Config) -> Result<&GitHub, Problem> {
@@ -204,12 +129,4 @@ fn form_payload(text: &str) -> Result<std::borrow::Cow<'_, str>, Problem> {
     let field = url::form_urlencoded::parse(text.as_bytes()).find(|field| field.0 == "payload");
     let missing = || Problem::bad_request("unreadable_body", "the form has no field `payload`").at("payload");
     field.map(|field| field.1).ok_or_else(missing)
-}
-
-fn refused(fault: &Fault) -> Problem {
-    if fault.is_malformed() {
-        return Problem::bad_request("unreadable_body", format!("the body {}", fault.detail()));
-    }
-    let detail = format!("{} {}", fault.pointer(), fault.detail());
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_payload", detail).at(fault.pointer())
 }

@@ -1,0 +1,54 @@
+//! `POST /api/v1/webhooks/alertmanager`: alerts of Alertmanager and of Grafana.
+
+use actix_web::{post, web};
+
+use super::{DeliveryReceipt, refused, take};
+use crate::app::App;
+use crate::config::EnvironmentNames;
+use crate::http::auth::Scope;
+use crate::http::{Caller, Problem};
+use crate::ingest::alertmanager::{self, Context};
+use crate::ingest::decode;
+use crate::ingest::metrics::count_delivery;
+
+const SOURCE: &str = "alertmanager";
+
+/// Take a message of Alertmanager or of Grafana's alerting in
+///
+/// Each alert is an incident from `startsAt` to its resolution. Messages repeat; what was told before
+/// counts once. Give the key (scope `ingest`) as `http_config.authorization.credentials`.
+#[utoipa::path(
+    tag = "events",
+    request_body(content = String, content_type = "application/json", description = "The webhook's payload, version 4"),
+    responses(
+        (status = 200, description = "Taken in and on disk, seen before, or skipped", body = DeliveryReceipt,
+         example = json!({"outcome": "accepted", "events": 1})),
+        (status = 400, description = "The body cannot be read", body = Problem),
+        (status = 413, description = "Too many bytes", body = Problem),
+        (status = 422, description = "A required field is missing or wrong; see pointer", body = Problem),
+        (status = 429, description = "Too many requests wait; see Retry-After", body = Problem),
+        (status = 503, description = "The database does not answer; see Retry-After", body = Problem),
+    ),
+)]
+#[post("/api/v1/webhooks/alertmanager")]
+pub async fn post_alertmanager(
+    caller: Caller,
+    app: web::Data<App>,
+    payload: web::Payload,
+) -> Result<web::Json<DeliveryReceipt>, Problem> {
+    caller.require(Scope::Ingest)?;
+    let config = app.config.load_full();
+    let mut hold = app.bodies.hold();
+    let body = decode::read(payload, config.ingest.max_body_bytes, &mut hold).await?;
+    let received_at = app.clock.now();
+    let context = Context {
+        received_at,
+        settings: &config.sources.alertmanager,
+        environments: EnvironmentNames::new(&config.environments),
+    };
+    let reading = alertmanager::parse(decode::utf8(&body)?, &context).map_err(|fault| {
+        count_delivery(SOURCE, "invalid");
+        refused(&fault)
+    })?;
+    take(&app, SOURCE, received_at, None, reading).await.map(web::Json)
+}

@@ -1,0 +1,222 @@
+//! Alertmanager's webhook, and Grafana's, which has the same shape: each alert that fires is an
+//! incident, from `startsAt` until its resolution.
+//!
+//! Bodies repeat: every alert of a group is told again with each message, and the whole message at
+//! every repeat interval. A fact is therefore known by (fingerprint, startsAt, status), whatever its
+//! annotations say by then. <https://prometheus.io/docs/alerting/latest/configuration/#webhook_config>
+
+use std::collections::BTreeMap;
+
+use super::committer::Fact;
+use super::fault::{Fault, ID, NAME, TITLE, URL};
+use super::key::fact_known_by;
+use super::source::Reading;
+use super::wire::{Entries, Field, Raw, Text, object, read};
+use crate::config::EnvironmentNames;
+use crate::config::model::Alertmanager;
+use crate::event::{DeliveryEvent, EntityKey, IncidentEvent, IncidentStatus};
+use crate::time::Timestamp;
+
+const SOURCE: &str = "alertmanager";
+/// Labels kept as attributes, of at most as many bytes.
+const MAX_LABELS: usize = 64;
+const MAX_LABEL_BYTES: usize = 1_024;
+
+object! {
+    pub struct Payload<'a> {
+        alerts: "alerts" Vec<Field<Raw<'a>>>,
+    }
+
+    pub struct Alert<'a> {
+        status: "status" Text<'a>,
+        labels: "labels" Entries<'a>,
+        annotations: "annotations" Entries<'a>,
+        starts_at: "startsAt" Text<'a>,
+        ends_at: "endsAt" Text<'a>,
+        generator_url: "generatorURL" Text<'a>,
+        fingerprint: "fingerprint" Text<'a>,
+    }
+}
+
+/// What reading depends on besides the body.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    pub received_at: Timestamp,
+    pub settings: &'a Alertmanager,
+    pub environments: EnvironmentNames<'a>,
+}
+
+/// Reads a message.
+///
+/// # Errors
+/// A [`Fault`] that names the field which is missing or wrong.
+pub fn parse(body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
+    let payload: Payload<'_> = read(body)?;
+    let alerts = payload.alerts.required("/alerts", "is this a message of Alertmanager?")?;
+    let mut facts = Vec::new();
+    for (index, raw) in alerts.into_iter().enumerate() {
+        let at = format!("/alerts/{index}");
+        let Raw(raw) = raw.required(&at, "it is null")?;
+        let alert: Alert<'_> = read(raw).map_err(|fault| Fault::new(&at, fault.detail()))?;
+        facts.extend(of_alert(&alert, &at, raw, context)?);
+    }
+    if facts.is_empty() {
+        return Ok(Reading::Skipped("no alert in it is an incident (sources.alertmanager.ignore)".to_owned()));
+    }
+    Ok(Reading::Facts(facts))
+}
+
+fn of_alert(alert: &Alert<'_>, at: &str, raw: &str, context: &Context<'_>) -> Result<Vec<Fact>, Fault> {
+    let labels = texts(&alert.labels);
+    let name = labels.get("alertname").copied().unwrap_or_default();
+    if context.settings.ignore.iter().any(|ignored| ignored == name) {
+        return Ok(Vec::new());
+    }
+    let fix = "Alertmanager gives each alert one";
+    let fingerprint = alert.fingerprint.clone().needed(format_args!("{at}/fingerprint"), ID, fix)?;
+    let starts_at = format!("{at}/startsAt");
+    let started = alert.starts_at.clone().moment(&starts_at)?;
+    let started = started.ok_or_else(|| Fault::new(&starts_at, "is missing: since when does it fire?"))?;
+    let status = alert.status.clone().needed(format_args!("{at}/status"), NAME, "firing or resolved?")?;
+    let incident = Incident { alert, labels: &labels, fingerprint: &fingerprint, started, context };
+    let mut facts = vec![incident.fact(IncidentStatus::Opened, started, raw)];
+    match &*status {
+        "firing" => {}
+        "resolved" => {
+            // An open end is the year 1: then the time of receipt is as near as anybody knows.
+            let ended = alert.ends_at.clone().moment(format_args!("{at}/endsAt"))?.filter(|ended| *ended >= started);
+            facts.push(incident.fact(IncidentStatus::Resolved, ended.unwrap_or(context.received_at), raw));
+        }
+        other => return Err(Fault::new(format_args!("{at}/status"), format!("is `{other}`: firing or resolved?"))),
+    }
+    Ok(facts)
+}
+
+struct Incident<'a> {
+    alert: &'a Alert<'a>,
+    labels: &'a BTreeMap<&'a str, &'a str>,
+    fingerprint: &'a str,
+    started: Timestamp,
+    context: &'a Context<'a>,
+}
+
+impl Incident<'_> {
+    fn fact(&self, status: IncidentStatus, time: Timestamp, raw: &str) -> Fact {
+        let Self { alert, labels, fingerprint, started, context } = self;
+        let settings = context.settings;
+        let label =
+            |name: &str| labels.get(name).filter(|value| NAME.check(value).is_ok()).map(|&value| value.to_owned());
+        let annotations = texts(&alert.annotations);
+        let title = ["summary", "message", "description"].iter().find_map(|name| annotations.get(name));
+        let title = title.or_else(|| labels.get("alertname")).filter(|title| TITLE.check(title).is_ok());
+        let url = match &alert.generator_url {
+            Field::Given(url) if URL.check(url).is_ok() => Some(url.to_string()),
+            _ => None,
+        };
+        let environment = label(&settings.environment_label);
+        let short = |(_, value): &(&&str, &&str)| value.len() <= MAX_LABEL_BYTES;
+        let attributes = labels.iter().filter(short).take(MAX_LABELS);
+        let event = IncidentEvent {
+            key: EntityKey { source: SOURCE.to_owned(), id: format!("{fingerprint}/{started}") },
+            time,
+            service: label(&settings.service_label),
+            environment: environment.map(|name| context.environments.canonical(&name).to_owned()),
+            status,
+            started_at: Some(*started),
+            severity: label(&settings.severity_label),
+            title: title.map(|&title| title.to_owned()),
+            url,
+            deployments: Vec::new(),
+            attributes: attributes.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        };
+        let parts =
+            [SOURCE, fingerprint, &started.to_string(), if status == IncidentStatus::Resolved { "r" } else { "f" }];
+        fact_known_by(&parts, DeliveryEvent::Incident(event), raw)
+    }
+}
+
+/// Those that are texts; labels and annotations are nothing else.
+fn texts<'a>(entries: &'a Field<Entries<'_>>) -> BTreeMap<&'a str, &'a str> {
+    let Field::Given(Entries(entries)) = entries else { return BTreeMap::new() };
+    let texts = entries.iter().filter_map(|(name, value)| match value {
+        Field::Given(value) => Some((&**name, &**value)),
+        _ => None,
+    });
+    texts.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of Prometheus' documentation, shortened to what matters here.
+    const FIRING: &str = r#"{"version":"4","groupKey":"{}:{alertname=\"HighErrors\"}","truncatedAlerts":0,"status":"firing",
+        "receiver":"devpulse","groupLabels":{"alertname":"HighErrors"},"commonLabels":{},"commonAnnotations":{},
+        "externalURL":"http://am:9093","alerts":[
+        {"status":"firing","labels":{"alertname":"HighErrors","service":"checkout","environment":"prod","severity":"critical"},
+         "annotations":{"summary":"5 % of requests fail"},"startsAt":"2026-01-05T10:00:00.5Z","endsAt":"0001-01-01T00:00:00Z",
+         "generatorURL":"http://prom:9090/graph","fingerprint":"a1b2c3"},
+        {"status":"resolved","labels":{"alertname":"Slow"},"annotations":{},"startsAt":"2026-01-05T09:00:00Z",
+         "endsAt":"2026-01-05T09:30:00Z","generatorURL":"","fingerprint":"d4e5f6"},
+        {"status":"firing","labels":{"alertname":"Watchdog"},"annotations":{},"startsAt":"2026-01-01T00:00:00Z",
+         "endsAt":"0001-01-01T00:00:00Z","generatorURL":"","fingerprint":"77"}]}"#;
+
+    fn facts(body: &str) -> Result<Vec<Fact>, Fault> {
+        let environments = [crate::config::model::Environment {
+            name: "production".to_owned(),
+            tier: crate::config::model::Tier::Production,
+            matches: vec!["prod".to_owned()],
+        }];
+        let settings = Alertmanager::default();
+        let context = Context {
+            received_at: Timestamp::parse("2026-01-05T12:00:00Z").unwrap(),
+            settings: &settings,
+            environments: EnvironmentNames::new(&environments),
+        };
+        match parse(body, &context)? {
+            Reading::Facts(facts) => Ok(facts),
+            Reading::Skipped(_) => Ok(Vec::new()),
+        }
+    }
+
+    fn incident(fact: &Fact) -> &IncidentEvent {
+        let DeliveryEvent::Incident(incident) = &fact.event else { panic!("{fact:?}") };
+        incident
+    }
+
+    #[test]
+    fn firing_is_open_and_resolved_has_both_ends() {
+        let facts = facts(FIRING).unwrap();
+        assert_eq!(facts.len(), 3, "the watchdog is no incident");
+        let open = incident(&facts[0]);
+        assert_eq!((open.service.as_deref(), open.environment.as_deref()), (Some("checkout"), Some("production")));
+        assert_eq!((open.severity.as_deref(), open.title.as_deref()), (Some("critical"), Some("5 % of requests fail")));
+        assert_eq!(open.time, Timestamp::parse("2026-01-05T10:00:00.5Z").unwrap());
+        let [began, ended] = [incident(&facts[1]), incident(&facts[2])];
+        assert_eq!(
+            (began.key.clone(), began.status, ended.status),
+            (ended.key.clone(), IncidentStatus::Opened, IncidentStatus::Resolved)
+        );
+        assert_eq!(ended.time.micros_since(began.time), 1_800_000_000);
+        assert_eq!(ended.title.as_deref(), Some("Slow"));
+    }
+
+    #[test]
+    fn a_repetition_is_the_same_whatever_its_annotations_say_by_then() {
+        let digests = |body: &str| facts(body).unwrap().iter().map(|fact| fact.digest).collect::<Vec<_>>();
+        assert_eq!(digests(FIRING), digests(&FIRING.replace("5 %", "7 %")));
+        assert_ne!(digests(FIRING), digests(&FIRING.replace("10:00:00.5Z", "11:00:00Z")), "it fires once more");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        for (from, to, pointer) in [
+            (r#""fingerprint":"d4e5f6""#, r#""x":1"#, "/alerts/1/fingerprint"),
+            (r#""status":"resolved""#, r#""status":"gone""#, "/alerts/1/status"),
+            (r#""startsAt":"2026-01-05T09:00:00Z""#, r#""startsAt":"soon""#, "/alerts/1/startsAt"),
+            (r#""alerts""#, r#""alarms""#, "/alerts"),
+        ] {
+            assert_eq!(facts(&FIRING.replace(from, to)).unwrap_err().pointer(), pointer);
+        }
+    }
+}
