@@ -223,6 +223,16 @@ pub enum Severity {
 pub struct Sources {
     pub github: Option<GitHub>,
     pub alertmanager: Alertmanager,
+    pub pagerduty: Option<PagerDuty>,
+}
+
+#[derive(Debug, Clone)]
+pub struct PagerDuty {
+    pub secret: SecretString,
+    /// PagerDuty's id or name of a service → the service.
+    pub services: BTreeMap<String, String>,
+    /// Where its incidents happen.
+    pub environment: Option<String>,
 }
 
 /// How alerts of Alertmanager and Grafana become incidents.

@@ -7,7 +7,9 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::catalogue::{reference, refuse_twice};
-use super::model::{Alertmanager, Email, GitHub, Receiver, Route, Slack, Smtp, Sources, Webhook, signing_key};
+use super::model::{
+    Alertmanager, Email, GitHub, PagerDuty, Receiver, Route, Slack, Smtp, Sources, Webhook, signing_key,
+};
 use super::reader::{Scalar, Section};
 use super::scalar::{duration, http_url, one_of, secret, secret_url, text};
 
@@ -25,7 +27,15 @@ pub(super) fn sources(at: &Section<'_>) -> Sources {
     Sources {
         github: at.optional_section("github", "secret", github),
         alertmanager: at.inner("alertmanager", |at| Some(alertmanager(at))).unwrap_or_default(),
+        pagerduty: at.optional_section("pagerduty", "secret", pagerduty),
     }
+}
+
+fn pagerduty(at: &Section<'_>) -> Option<PagerDuty> {
+    let secret = at.required("secret", secret);
+    let services = at.texts("services", text);
+    let environment = at.optional("environment", text).map(|found| found.value);
+    Some(PagerDuty { secret: secret?, services, environment })
 }
 
 fn alertmanager(at: &Section<'_>) -> Alertmanager {

@@ -15,6 +15,7 @@ fn variables(pairs: &[(&str, &str)]) -> Variables {
 fn secrets() -> Variables {
     variables(&[
         ("GITHUB_WEBHOOK_SECRET", "g"),
+        ("PAGERDUTY_WEBHOOK_SECRET", "p"),
         ("SLACK_TOKEN", "xoxb"),
         ("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x"),
         ("HOOK_SECRET", "h"),

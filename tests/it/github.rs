@@ -7,7 +7,8 @@ use devpulse::config::EnvironmentNames;
 use devpulse::config::model::{Environment, GitHub, Service, Tier};
 use devpulse::event::{ChangeEvent, DeliveryEvent, DeploymentEvent, DeploymentOutcome, IncidentEvent, IncidentStatus};
 use devpulse::ingest::fault::Fault;
-use devpulse::ingest::github::{Context, parse, signature};
+use devpulse::ingest::github::{Context, parse};
+use devpulse::ingest::signature::Style;
 use devpulse::ingest::source::Reading;
 use devpulse::time::Timestamp;
 use hmac::{Hmac, KeyInit, Mac};
@@ -135,7 +136,7 @@ fn all_examples_get_an_honest_outcome() {
             let mut mac = Hmac::<sha2::Sha256>::new_from_slice(b"It's a Secret to Everybody").unwrap();
             mac.update(raw.as_bytes());
             let header = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
-            assert!(signature::is_signed(&setup.github.secret, Some(&header), raw.as_bytes()));
+            assert!(Style::GitHub.is_signed(&setup.github.secret, &header, raw.as_bytes()));
             match setup.parse(&event, &body) {
                 Ok(Reading::Facts(facts)) => *taken.entry(event.clone()).or_insert(0) += facts.len(),
                 Ok(Reading::Skipped(reason)) => {

@@ -37,6 +37,7 @@ mod metrics_page;
 mod notify;
 mod openapi;
 mod outages;
+mod pagerduty;
 mod permutations;
 mod rollbacks;
 mod slos;

@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use actix_web::{HttpRequest, post, web};
 
-use super::{DeliveryReceipt, refused, take};
+use super::{DeliveryReceipt, Signed, refused, take};
 use crate::app::App;
 use crate::config::model::GitHub;
 use crate::config::{Config, EnvironmentNames};
@@ -12,14 +12,20 @@ use crate::http::Problem;
 use crate::http::body::single_header;
 use crate::ingest::committer::RequestKey;
 use crate::ingest::decode::{self, Encoding};
-use crate::ingest::github::{self, Context, signature};
+use crate::ingest::github::{self, Context};
 use crate::ingest::key::request_key;
 use crate::ingest::metrics::count_delivery;
+use crate::ingest::signature::Style;
 use crate::ingest::source::Reading;
 use crate::time::Timestamp;
 
 const SOURCE: &str = "github";
-const SIGNATURE: HeaderName = HeaderName::from_static("x-hub-signature-256");
+const SIGNED: Signed = Signed {
+    source: SOURCE,
+    style: Style::GitHub,
+    header: HeaderName::from_static("x-hub-signature-256"),
+    key: "sources.github.secret",
+};
 const EVENT: HeaderName = HeaderName::from_static("x-github-event");
 const DELIVERY: HeaderName = HeaderName::from_static("x-github-delivery");
 
@@ -57,10 +63,10 @@ pub async fn post_github(
 ) -> Result<web::Json<DeliveryReceipt>, Problem> {
     let config = app.config.load_full();
     let github = configured(&config)?;
-    let signature = claimed(&request)?;
+    let signature = SIGNED.claimed(&request)?;
     let mut hold = app.webhook_bodies.hold();
     let body = decode::read(payload, config.ingest.max_body_bytes, &mut hold).await?;
-    verify(github, &signature, &body)?;
+    SIGNED.verify(&github.secret, &signature, &body)?;
     let received_at = app.clock.now();
     let read = read(&config, github, &request, &body, received_at).inspect_err(|_| count_delivery(SOURCE, "invalid"));
     let (reading, request) = read?;
@@ -73,27 +79,6 @@ fn configured(config: &Config) -> Result<&GitHub, Problem> {
         let detail = "GitHub is not configured as a source: set sources.github.secret to the webhook's secret";
         Problem::not_found(detail)
     })
-}
-
-/// The signature that the sender claims to have made: looked at before a byte of the body is kept.
-fn claimed(request: &HttpRequest) -> Result<String, Problem> {
-    let header = single_header(request, &SIGNATURE, 200)?;
-    let missing = || unsigned("X-Hub-Signature-256 is missing: give the webhook a secret on GitHub");
-    let header = header.ok_or_else(missing)?;
-    if signature::is_signature(&header) { Ok(header) } else { Err(misfit()) }
-}
-
-fn verify(github: &GitHub, signature: &str, body: &[u8]) -> Result<(), Problem> {
-    if signature::is_signed(&github.secret, Some(signature), body) { Ok(()) } else { Err(misfit()) }
-}
-
-fn misfit() -> Problem {
-    unsigned("X-Hub-Signature-256 does not fit: the webhook's secret is not that of sources.github.secret")
-}
-
-fn unsigned(detail: &str) -> Problem {
-    count_delivery(SOURCE, "unsigned");
-    Problem::new(StatusCode::UNAUTHORIZED, "bad_signature", detail)
 }
 
 fn read(

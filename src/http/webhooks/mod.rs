@@ -2,28 +2,35 @@
 
 pub mod alertmanager;
 pub mod github;
+pub mod pagerduty;
 
+use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
+use actix_web::http::header::HeaderName;
+use secrecy::SecretString;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::Problem;
+use super::body::single_header;
 use crate::app::App;
 use crate::event::TelemetryBatch;
 use crate::ingest::committer::{Committed, Fact, RequestKey, Submission};
 use crate::ingest::fault::Fault;
 use crate::ingest::metrics::{Outcome, count_delivery, count_events};
+use crate::ingest::signature::Style;
 use crate::ingest::source::Reading;
 use crate::time::Timestamp;
 
 pub fn configure(routes: &mut ServiceConfig) {
     routes.service(github::post_github).service(alertmanager::post_alertmanager);
+    routes.service(pagerduty::post_pagerduty);
 }
 
 /// Whether senders prove themselves by a signature rather than by a key.
 pub fn is_signed(path: &str) -> bool {
-    path == "/api/v1/webhooks/github"
+    matches!(path, "/api/v1/webhooks/github" | "/api/v1/webhooks/pagerduty")
 }
 
 /// What became of a delivery.
@@ -51,6 +58,46 @@ impl DeliveryOutcome {
             Self::Accepted => "accepted",
             Self::Duplicate => "duplicate",
             Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// How a source proves that a delivery is its own.
+struct Signed {
+    source: &'static str,
+    style: Style,
+    header: HeaderName,
+    /// Where the secret is configured.
+    key: &'static str,
+}
+
+impl Signed {
+    /// The signature that the sender claims to have made: looked at before a byte of the body is kept.
+    fn claimed(&self, request: &HttpRequest) -> Result<String, Problem> {
+        let header = single_header(request, &self.header, 1_000)?;
+        let missing = || self.unsigned(&format!("{} is missing: give the webhook a secret", self.name()));
+        let header = header.ok_or_else(missing)?;
+        if self.style.is_signature(&header) { Ok(header) } else { Err(self.misfit()) }
+    }
+
+    fn verify(&self, secret: &SecretString, signature: &str, body: &[u8]) -> Result<(), Problem> {
+        if self.style.is_signed(secret, signature, body) { Ok(()) } else { Err(self.misfit()) }
+    }
+
+    fn misfit(&self) -> Problem {
+        self.unsigned(&format!("{} does not fit: the webhook's secret is not that of {}", self.name(), self.key))
+    }
+
+    fn unsigned(&self, detail: &str) -> Problem {
+        count_delivery(self.source, "unsigned");
+        Problem::new(StatusCode::UNAUTHORIZED, "bad_signature", detail)
+    }
+
+    /// As its documentation writes it.
+    fn name(&self) -> &'static str {
+        match self.style {
+            Style::GitHub => "X-Hub-Signature-256",
+            Style::PagerDuty => "X-PagerDuty-Signature",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! GitHub's webhooks: a delivery's body → facts, or an honest word why there are none.
 //!
-//! **Invariant:** pure. The signature is checked before (`signature.rs`), the delivery is
+//! **Invariant:** pure. The signature is checked before (`ingest/signature.rs`), the delivery is
 //! deduplicated after (its id is the request's key; equal facts have equal digests).
 
 mod change;
@@ -8,7 +8,6 @@ mod deployment;
 mod incident;
 mod place;
 mod shapes;
-pub mod signature;
 mod workflow;
 
 use super::fault::Fault;

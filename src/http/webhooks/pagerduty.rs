@@ -1,0 +1,67 @@
+//! `POST /api/v1/webhooks/pagerduty`: PagerDuty's webhooks, version 3.
+
+use actix_web::http::header::HeaderName;
+use actix_web::{HttpRequest, post, web};
+
+use super::{DeliveryReceipt, Signed, refused, take};
+use crate::app::App;
+use crate::http::Problem;
+use crate::ingest::decode;
+use crate::ingest::metrics::count_delivery;
+use crate::ingest::pagerduty::{self, Context};
+use crate::ingest::signature::Style;
+
+const SOURCE: &str = "pagerduty";
+const SIGNED: Signed = Signed {
+    source: SOURCE,
+    style: Style::PagerDuty,
+    header: HeaderName::from_static("x-pagerduty-signature"),
+    key: "sources.pagerduty.secret",
+};
+
+/// Take a PagerDuty webhook (version 3) in
+///
+/// Incidents triggered, acknowledged, reopened and resolved; 200 for everything else, because a
+/// refusal would make PagerDuty drop the event and, after three, the subscription. The signature
+/// (`X-PagerDuty-Signature`) is that of `sources.pagerduty.secret`; no key is needed.
+#[utoipa::path(
+    tag = "events",
+    security(()),
+    params(("X-PagerDuty-Signature" = String, Header, description = "HMAC-SHA-256 of the body; any of several")),
+    request_body(content = String, content_type = "application/json", description = "PagerDuty's payload"),
+    responses(
+        (status = 200, description = "Taken in and on disk, seen before, or skipped", body = DeliveryReceipt,
+         example = json!({"outcome": "accepted", "events": 1})),
+        (status = 400, description = "The body cannot be read", body = Problem),
+        (status = 401, description = "The signature is missing or wrong", body = Problem),
+        (status = 404, description = "PagerDuty is not configured as a source", body = Problem),
+        (status = 413, description = "Too many bytes", body = Problem),
+        (status = 422, description = "A required field is missing or wrong; see pointer", body = Problem),
+        (status = 429, description = "Too many requests wait; see Retry-After", body = Problem),
+        (status = 503, description = "The database does not answer; see Retry-After", body = Problem),
+    ),
+)]
+#[post("/api/v1/webhooks/pagerduty")]
+pub async fn post_pagerduty(
+    app: web::Data<App>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<web::Json<DeliveryReceipt>, Problem> {
+    let config = app.config.load_full();
+    let settings = config.sources.pagerduty.as_ref().ok_or_else(|| {
+        Problem::not_found(
+            "PagerDuty is not configured as a source: set sources.pagerduty.secret to the webhook's secret",
+        )
+    })?;
+    let signature = SIGNED.claimed(&request)?;
+    let mut hold = app.webhook_bodies.hold();
+    let body = decode::read(payload, config.ingest.max_body_bytes, &mut hold).await?;
+    SIGNED.verify(&settings.secret, &signature, &body)?;
+    let received_at = app.clock.now();
+    let context = Context { settings, services: &config.services };
+    let reading = pagerduty::parse(decode::utf8(&body)?, &context).map_err(|fault| {
+        count_delivery(SOURCE, "invalid");
+        refused(&fault)
+    })?;
+    take(&app, SOURCE, received_at, None, reading).await.map(web::Json)
+}
