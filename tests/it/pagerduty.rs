@@ -53,7 +53,8 @@ async fn an_incident_lives_from_its_creation_to_its_last_resolution() {
     assert_eq!((&mttr["value"], &mttr["n"]), (&json!(3600.0), &json!(1)));
 
     let body = event("6", "triggered", "2026-01-06T10:00:00Z").to_string();
-    for signature in ["v1=".to_owned(), "v1=00".to_owned(), sign("another secret", &body), sign(SECRET, "another body")] {
+    for signature in ["v1=".to_owned(), "v1=00".to_owned(), sign("another secret", &body), sign(SECRET, "another body")]
+    {
         let answer = post(&devpulse, &body, &signature).await;
         assert_eq!(
             (answer.status, &answer.json["type"]),
