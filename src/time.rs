@@ -63,12 +63,21 @@ impl Timestamp {
         DateTime::from_timestamp_micros(self.0)
     }
 
-    /// RFC 3339, with any offset.
+    /// RFC 3339, with any offset; and what GitLab and git make of it: `2021-04-28 21:50:00 +0200`,
+    /// `2021-04-28 19:50:00 UTC`.
     ///
     /// # Errors
-    /// The text is not RFC 3339.
+    /// The text is neither.
     pub fn parse(text: &str) -> Result<Self, chrono::ParseError> {
-        DateTime::parse_from_rfc3339(text).map(|t| Self(t.timestamp_micros()))
+        let exact = DateTime::parse_from_rfc3339(text);
+        let loose = || {
+            const FORM: &str = "%Y-%m-%d %H:%M:%S%.f %z";
+            match text.strip_suffix(" UTC") {
+                Some(utc) => DateTime::parse_from_str(&format!("{utc} +0000"), FORM),
+                None => DateTime::parse_from_str(text, FORM),
+            }
+        };
+        exact.or_else(|error| loose().map_err(|_| error)).map(|t| Self(t.timestamp_micros()))
     }
 }
 
@@ -194,6 +203,18 @@ mod tests {
         let t = Timestamp::parse("2021-04-28T21:50:00.123456+02:00").unwrap();
         assert_eq!(t.to_string(), "2021-04-28T19:50:00.123456Z");
         assert_eq!(serde_json::from_str::<Timestamp>(&serde_json::to_string(&t).unwrap()).unwrap(), t);
+    }
+
+    /// GitLab's example: 21:50 in Berlin is 19:50 UTC.
+    #[test]
+    fn what_gitlab_and_git_write_is_read_too() {
+        let expected = Timestamp::parse("2021-04-28T19:50:00Z").unwrap();
+        for text in ["2021-04-28 21:50:00 +0200", "2021-04-28 21:50:00 +02:00", "2021-04-28 19:50:00 UTC"] {
+            assert_eq!(Timestamp::parse(text).unwrap(), expected, "{text}");
+        }
+        for text in ["2021-04-28 21:50:00", "2021-04-28", "2021-04-28 21:50:00 CEST", "28.04.2021 21:50:00 +0200"] {
+            assert!(Timestamp::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -19,13 +19,6 @@ impl Window {
     pub fn contains(&self, at: Timestamp) -> bool {
         self.from <= at && at < self.to
     }
-
-    /// The window of the same length just before.
-    #[must_use]
-    pub fn previous(&self) -> Self {
-        let length = self.to.micros_since(self.from);
-        Self { from: Timestamp::from_micros(self.from.micros().saturating_sub(length)), to: self.from }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -83,6 +76,32 @@ impl Calendar {
         Some(signed_float(at.micros_since(start)) / signed_float(length.max(1)))
     }
 
+    /// The window just before: as many whole months before whole months, as many days before whole
+    /// days (however many hours they have), else as long a time.
+    pub fn before(self, window: Window) -> Window {
+        let from = self.calendar_days_before(window).unwrap_or_else(|| {
+            let length = window.to.micros_since(window.from);
+            Timestamp::from_micros(window.from.micros().saturating_sub(length))
+        });
+        Window { from, to: window.from }
+    }
+
+    fn calendar_days_before(self, window: Window) -> Option<Timestamp> {
+        let (from, to) = (self.date(window.from)?, self.date(window.to)?);
+        if self.start_of(from)? != window.from || self.start_of(to)? != window.to {
+            return None;
+        }
+        let first = if from.day() == 1 && to.day() == 1 {
+            let months = (to.year() - from.year()) * 12 + i32::try_from(to.month0()).ok()?
+                - i32::try_from(from.month0()).ok()?;
+            from.checked_sub_months(Months::new(u32::try_from(months).ok()?))?
+        } else {
+            let days = u64::try_from(to.signed_duration_since(from).num_days()).ok()?;
+            from.checked_sub_days(Days::new(days))?
+        };
+        self.start_of(first)
+    }
+
     fn first_day(self, unit: Unit, date: NaiveDate) -> Option<NaiveDate> {
         match unit {
             Unit::Day => Some(date),
@@ -136,6 +155,23 @@ mod tests {
 
     fn berlin() -> Calendar {
         Calendar { time_zone: Tz::Europe__Berlin, week_starts_on: Weekday::Mon }
+    }
+
+    #[test]
+    fn the_window_before_is_of_the_calendar_where_the_window_is() {
+        for (from, to, before) in [
+            // The week of the short day: the one before began at midnight, not at one o'clock.
+            ("2026-03-23T00:00:00+01:00", "2026-03-30T00:00:00+02:00", "2026-03-16T00:00:00+01:00"),
+            ("2026-03-30T00:00:00+02:00", "2026-04-06T00:00:00+02:00", "2026-03-23T00:00:00+01:00"),
+            // March has 31 days, February 28; a quarter follows a quarter.
+            ("2026-03-01T00:00:00+01:00", "2026-04-01T00:00:00+02:00", "2026-02-01T00:00:00+01:00"),
+            ("2026-01-01T00:00:00+01:00", "2026-04-01T00:00:00+02:00", "2025-10-01T00:00:00+02:00"),
+            // Neither: as many hours.
+            ("2026-03-23T06:00:00+01:00", "2026-03-30T06:00:00+02:00", "2026-03-16T07:00:00+01:00"),
+        ] {
+            let window = window(from, to);
+            assert_eq!(berlin().before(window), Window { from: at(before), to: window.from }, "{from}");
+        }
     }
 
     /// Clocks in Berlin went forward on 2026-03-29: the week has 167 hours and is 7 days.

@@ -175,7 +175,7 @@ pub fn figures(selected: &Selected<'_>, question: &Question, standards: Standard
 
 /// The figures of the window, each with its value in the window of the same length before it.
 pub fn figures_with_previous(selected: &Selected<'_>, question: &Question, standards: Standards<'_>) -> Figures {
-    let before = Question { window: question.window.previous(), ..*question };
+    let before = Question { window: question.calendar.before(question.window), ..*question };
     figures(selected, question, standards).after(&figures(selected, &before, Standards::default()))
 }
 

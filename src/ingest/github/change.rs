@@ -13,7 +13,7 @@ use crate::ingest::source::Reading;
 use crate::ingest::wire::{Field, Raw, Text, read};
 use crate::time::Timestamp;
 
-/// Paths kept of one commit.
+/// Paths kept of one commit. Of a commit with more nobody could say whose it is: it is kept without.
 const MAX_PATHS: usize = 1_000;
 
 /// Commits pushed to the default branch are merged; others are not yet, whatever they are.
@@ -92,7 +92,10 @@ fn paths(lists: [Field<Vec<Field<Text<'_>>>>; 3]) -> Vec<String> {
         Field::Given(path) if PATH.check(&path).is_ok() => Some(path.into_owned()),
         _ => None,
     });
-    let mut paths: Vec<String> = usable.take(MAX_PATHS).collect();
+    let mut paths: Vec<String> = usable.take(MAX_PATHS + 1).collect();
+    if paths.len() > MAX_PATHS {
+        return Vec::new();
+    }
     paths.sort();
     paths.dedup();
     paths
@@ -142,4 +145,16 @@ pub fn pull_request(payload: PullRequestPayload<'_>, raw: &str, context: &Contex
         attributes: BTreeMap::new(),
     };
     Ok(Reading::Facts(vec![fact(DeliveryEvent::Change(event), Some(merged_at), context.received_at, raw)?]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_more_paths_than_are_kept_none_is() {
+        let list = |n: usize| Field::Given((0..n).map(|i| Field::Given(Text::from(format!("a/{i}")))).collect());
+        assert_eq!(paths([list(999), Field::Absent, list(1)]).len(), 999, "one of them twice");
+        assert!(paths([list(1_000), Field::Absent, list(1)]).is_empty());
+    }
 }

@@ -1,6 +1,6 @@
 //! Whose deployment, change or incident it is: repository → service, GitHub's name → environment.
 
-use globset::{Glob, GlobSetBuilder};
+use globset::{GlobBuilder, GlobSetBuilder};
 
 use super::Context;
 use super::shapes::Repository;
@@ -123,7 +123,8 @@ fn owns(service: &Service, paths: &[String]) -> bool {
         return true;
     }
     let mut globs = GlobSetBuilder::new();
-    for glob in service.paths.iter().filter_map(|pattern| Glob::new(pattern).ok()) {
+    let glob = |pattern: &String| GlobBuilder::new(pattern).literal_separator(true).build().ok();
+    for glob in service.paths.iter().filter_map(glob) {
         globs.add(glob);
     }
     globs.build().is_ok_and(|globs| paths.iter().any(|path| globs.is_match(path)))
