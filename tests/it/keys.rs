@@ -111,7 +111,8 @@ on_both! {
         let revoked = create(&devpulse, "admin");
         let (ingest, read) = (create(&devpulse, "ingest"), create(&devpulse, "read"));
         stdout(&devpulse.run(&["keys", "revoke", id(&revoked)]));
-        let wrong = format!("{}0", &admin[..admin.len() - 1]);
+        let other = if admin.ends_with('0') { '1' } else { '0' };
+        let wrong = format!("{}{other}", &admin[..admin.len() - 1]);
         let bearer = |key: &str| format!("Bearer {key}");
         for operation in &guarded {
             let what = &operation.template;
