@@ -11,7 +11,7 @@ use crate::ingest::budget::Budget;
 use crate::ingest::committer::Committer;
 use crate::slo::Live;
 use crate::store::Store;
-use crate::store::derived::DoraCache;
+use crate::store::dora::DoraCache;
 use crate::time::Clock;
 
 /// Shared by every handler (`web::Data<App>`) and worker (`Arc<App>`).

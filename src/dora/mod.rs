@@ -16,13 +16,17 @@ pub mod explain;
 mod failure;
 pub mod figure;
 mod lead;
+pub mod month;
 mod order;
+pub mod partition;
 pub mod receipt;
 pub mod row;
 pub mod rules;
 pub mod select;
+pub mod split;
 pub mod stages;
 pub mod stats;
+mod tally;
 pub mod target;
 #[cfg(test)]
 mod tests;

@@ -17,17 +17,18 @@ pub enum Center {
 }
 
 impl Center {
-    pub fn of(self, sorted: &[i64]) -> Option<f64> {
+    /// The values are put into another order, as is all that is asked of them below.
+    pub fn of(self, values: &mut [i64]) -> Option<f64> {
         match self {
-            Self::Percentile(p) => percentile(sorted, p),
-            Self::Mean => mean(sorted),
+            Self::Percentile(p) => percentile(values, p),
+            Self::Mean => mean(values),
         }
     }
 
     /// The 95 % interval; a mean has none that holds without assumptions about the distribution.
-    pub fn interval_of(self, sorted: &[i64]) -> Option<[f64; 2]> {
+    pub fn interval_of(self, values: &mut [i64]) -> Option<[f64; 2]> {
         match self {
-            Self::Percentile(p) => percentile_interval(sorted, p),
+            Self::Percentile(p) => percentile_interval(values, p),
             Self::Mean => None,
         }
     }
@@ -40,15 +41,24 @@ impl Center {
     }
 }
 
-/// The percentile `p` (0 to 100) of sorted values by linear interpolation, type 7 of Hyndman and
+/// The percentile `p` (0 to 100) of values by linear interpolation, type 7 of Hyndman and
 /// Fan (1996): what R, `NumPy` and spreadsheets answer by default.
-pub fn percentile(sorted: &[i64], p: f64) -> Option<f64> {
-    let last = u64::try_from(sorted.len()).ok()?.checked_sub(1)?;
+pub fn percentile(values: &mut [i64], p: f64) -> Option<f64> {
+    let last = u64::try_from(values.len()).ok()?.checked_sub(1)?;
     let position = float(last) * p / 100.0;
     let below = position.floor().clamp(0.0, float(last));
-    let low = *sorted.get(rank(below)?)?;
-    let high = sorted.get(rank(below)? + 1).copied().unwrap_or(low);
+    let (low, above) = ranked(values, rank(below)?)?;
+    let high = above.iter().min().copied().unwrap_or(low);
     Some(signed_float(low) + (position - below) * signed_float(high.saturating_sub(low)))
+}
+
+/// The value of a rank, from 0, and all those of higher ranks: found without sorting them.
+fn ranked(values: &mut [i64], rank: usize) -> Option<(i64, &[i64])> {
+    if rank >= values.len() {
+        return None;
+    }
+    let (_, value, above) = values.select_nth_unstable(rank);
+    Some((*value, above))
 }
 
 fn rank(position: f64) -> Option<usize> {
@@ -78,13 +88,13 @@ pub fn wilson(k: u64, n: u64) -> Option<[f64; 2]> {
 
 /// The interval of at least 95 % for a percentile from order statistics: assumes nothing about
 /// the distribution. `None` while there are too few values to have one (fewer than 6 for a median).
-pub fn percentile_interval(sorted: &[i64], p: f64) -> Option<[f64; 2]> {
-    let n = u64::try_from(sorted.len()).ok().filter(|n| *n > 0)?;
+pub fn percentile_interval(values: &mut [i64], p: f64) -> Option<[f64; 2]> {
+    let n = u64::try_from(values.len()).ok().filter(|n| *n > 0)?;
     let below = Binomial::new(p / 100.0, n).ok()?;
     // The k-th smallest value exceeds the true percentile with probability P(B < k).
     let low = largest(n, |k| below.cdf(k - 1) <= TAIL)?;
     let high = largest(n, |k| 1.0 - below.cdf(n - k) <= TAIL).map(|k| n + 1 - k)?;
-    let at = |k: u64| usize::try_from(k - 1).ok().and_then(|k| sorted.get(k)).map(|value| signed_float(*value));
+    let mut at = |k: u64| ranked(values, usize::try_from(k - 1).ok()?).map(|(value, _)| signed_float(value));
     Some([at(low)?, at(high)?])
 }
 
@@ -104,18 +114,18 @@ mod tests {
 
     #[test]
     fn the_median_of_an_even_number_lies_between_the_middle_two() {
-        assert_eq!(percentile(&[1, 2, 3, 10], 50.0), Some(2.5));
-        assert_eq!(percentile(&[7], 50.0), Some(7.0));
-        assert_eq!(percentile(&[], 50.0), None);
+        assert_eq!(percentile(&mut [1, 2, 3, 10], 50.0), Some(2.5));
+        assert_eq!(percentile(&mut [7], 50.0), Some(7.0));
+        assert_eq!(percentile(&mut [], 50.0), None);
     }
 
     /// R: `quantile(c(1, 2, 3, 10), c(.75, .9), type = 7)` is 4.75 and 7.9.
     #[test]
     fn percentiles_are_those_of_type_7() {
-        assert_eq!(percentile(&[1, 2, 3, 10], 75.0), Some(4.75));
-        assert!((percentile(&[1, 2, 3, 10], 90.0).unwrap() - 7.9).abs() < 1e-12);
-        assert_eq!(percentile(&[1, 2, 3, 10], 0.0), Some(1.0));
-        assert_eq!(percentile(&[1, 2, 3, 10], 100.0), Some(10.0));
+        assert_eq!(percentile(&mut [1, 2, 3, 10], 75.0), Some(4.75));
+        assert!((percentile(&mut [1, 2, 3, 10], 90.0).unwrap() - 7.9).abs() < 1e-12);
+        assert_eq!(percentile(&mut [1, 2, 3, 10], 0.0), Some(1.0));
+        assert_eq!(percentile(&mut [1, 2, 3, 10], 100.0), Some(10.0));
     }
 
     #[test]
@@ -142,9 +152,9 @@ mod tests {
     #[test]
     fn intervals_of_medians_are_order_statistics() {
         for (n, low, high) in [(6, 1.0, 6.0), (10, 2.0, 9.0), (20, 6.0, 15.0)] {
-            let values: Vec<i64> = (1..=n).collect();
-            assert_eq!(percentile_interval(&values, 50.0), Some([low, high]), "n = {n}");
+            let mut values: Vec<i64> = (1..=n).rev().collect();
+            assert_eq!(percentile_interval(&mut values, 50.0), Some([low, high]), "n = {n}");
         }
-        assert_eq!(percentile_interval(&[1, 2, 3, 4, 5], 50.0), None);
+        assert_eq!(percentile_interval(&mut [1, 2, 3, 4, 5], 50.0), None);
     }
 }

@@ -1,5 +1,7 @@
 //! `GET /api/v1/dora`: the metrics, their explanation, and their course over time.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use actix_web::{get, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -10,13 +12,17 @@ use super::selection::{Asked, DoraParams, Selection, not_known};
 use super::{Caller, Problem};
 use crate::app::App;
 use crate::dora::calendar::{Period, Unit};
-use crate::dora::count::{Question, counted};
+use crate::dora::count::Question;
 use crate::dora::figure::{Figures, NoValue, Standards, figure, figures, figures_with_previous};
+use crate::dora::month::Month;
 use crate::dora::{Metric, explain};
 use crate::http::auth::Scope;
-use crate::store::derived::DoraCache;
+use crate::store::StoreError;
+use crate::store::dora::DoraCache;
 use crate::time::Timestamp;
 
+/// An answer that new facts overtake is begun anew so often.
+const ATTEMPTS: usize = 10;
 /// Periods of one answer.
 const MAX_BUCKETS: usize = 1_000;
 
@@ -102,11 +108,37 @@ pub async fn explanation(
     caller.require(Scope::Read)?;
     let metric = Metric::from_name(&metric).ok_or_else(|| unknown_metric(&metric))?;
     let (limit, after) = (params.1.limit()?, params.1.cursor()?);
-    let asked = Asked::read(&app, &cache, &params.0).await?;
+    // New facts may overtake the reading of names.
+    for _ in 0..ATTEMPTS {
+        let asked = Asked::read(&app, &cache, &params.0).await?;
+        if let Some(explanation) = explain_with_names(&app, &cache, &asked, metric, after.as_ref(), limit).await? {
+            return Ok(web::Json(explanation));
+        }
+    }
+    Err(StoreError::Busy.into())
+}
+
+/// `None` where rows were projected anew before their names were read.
+async fn explain_with_names(
+    app: &App,
+    cache: &DoraCache,
+    asked: &Asked,
+    metric: Metric,
+    after: Option<&explain::Position>,
+    limit: usize,
+) -> Result<Option<Explanation>, Problem> {
     let (rows, question) = (asked.rows(), &asked.question);
-    let page = explain::page(&counted(metric, &rows, question), after.as_ref(), limit);
+    let candidates = explain::candidates(explain::rows(metric, &rows, question), after, limit);
+    let needed: BTreeSet<(Month, &str)> = candidates.iter().map(|row| (row.part.month, row.part.service)).collect();
+    let mut details = BTreeMap::new();
+    let mut conn = app.store.read().await?;
+    for rows in asked.reading.rows.iter().filter(|rows| needed.contains(&(rows.month, &*rows.service))) {
+        let Some(names) = cache.details(&mut conn, rows).await? else { return Ok(None) };
+        details.insert((rows.month, &*rows.service), names);
+    }
+    let page = explain::page(&candidates, &details, after, limit);
     let figure = figure(metric, &rows, question, Standards::default());
-    Ok(web::Json(Explanation {
+    Ok(Some(Explanation {
         metric,
         value: figure.value,
         unit: figure.unit,

@@ -20,7 +20,7 @@ use crate::dora::count::{LeadFrom, Question};
 use crate::dora::figure::Standards;
 use crate::dora::select::{Arrival, Selected};
 use crate::dora::stats::Center;
-use crate::store::derived::{DoraCache, Reading, Wanted};
+use crate::store::dora::{DoraCache, Reading, Wanted};
 use crate::store::history;
 use crate::time::Timestamp;
 
@@ -84,7 +84,8 @@ pub struct Asked {
     /// The year of the benchmark.
     pub edition: String,
     arrival: Arrival,
-    reading: Reading,
+    wanted: Wanted,
+    pub reading: Reading,
 }
 
 impl Asked {
@@ -100,19 +101,22 @@ impl Asked {
             (None, Some(team)) => Wanted::These(services_of(&config, team)),
             (None, None) => Wanted::All,
         };
-        let reading = cache.read(&app.store, &config, &wanted).await?;
+        let known = cache.read(&app.store, &config, &wanted, None).await?;
         if let Some(service) = &params.service {
-            known_service(app, &config, &reading, service).await?;
+            known_service(app, &config, &known, service).await?;
         }
-        let environments = environments(&config, &reading, params)?;
+        let environments = environments(&config, &known, params)?;
         let edition = edition(&config, params)?;
+        // The period before, too: most answers show its figures.
+        let window = Window { from: question.calendar.before(question.window).from, ..question.window };
+        let reading = cache.read(&app.store, &config, &wanted, Some(window)).await?;
         let selection = Selection {
             service: params.service.clone(),
             team: params.team.clone(),
             environment: environments.first().filter(|_| environments.len() == 1).cloned(),
             environments,
         };
-        Ok(Self { config, question, selection, edition, arrival, reading })
+        Ok(Self { config, question, selection, edition, arrival, wanted, reading })
     }
 
     pub fn standards(&self) -> Standards<'_> {
@@ -120,9 +124,11 @@ impl Asked {
     }
 
     pub fn rows(&self) -> Selected<'_> {
-        let services = self.reading.services.iter().map(AsRef::as_ref);
-        let wanted = |environment: &str| self.selection.environments.contains(environment);
-        Selected::new(services, &self.reading.without_service, wanted, self.arrival)
+        self.reading.select(|service, environment| self.wants(service, environment), self.arrival)
+    }
+
+    fn wants(&self, service: &str, environment: &str) -> bool {
+        self.wanted.contains(service) && self.selection.environments.contains(environment)
     }
 }
 
@@ -155,7 +161,7 @@ pub fn not_known<'a>(what: &'static str, name: &str, known: impl IntoIterator<It
 /// 404 when neither the configuration nor any event names the service.
 pub async fn known_service(app: &App, config: &Config, reading: &Reading, name: &str) -> Result<(), Problem> {
     let configured = config.services.iter().map(|service| service.name.as_str());
-    let deployed = reading.places.iter().map(|(service, _)| service.as_str());
+    let deployed = reading.services();
     if configured.clone().chain(deployed.clone()).any(|known| known == name) {
         return Ok(());
     }
@@ -175,10 +181,8 @@ fn environments(config: &Config, reading: &Reading, params: &DoraParams) -> Resu
     }
     let rules = &reading.rules;
     let configured = config.environments.iter().map(|environment| environment.name.as_str());
-    let seen = reading.places.iter().map(|(_, raw)| rules.environment(raw).0);
-    let incidents = reading.services.iter().flat_map(|service| &service.incidents);
-    let incidents = incidents.chain(&reading.without_service).map(|incident| incident.environment.as_str());
-    let mut known: BTreeSet<&str> = configured.chain(seen).chain(incidents).collect();
+    let seen = reading.places.keys().map(|(_, raw)| rules.environment(raw).0);
+    let mut known: BTreeSet<&str> = configured.chain(seen).collect();
     known.insert(rules.default_environment());
     let Some(named) = params.environment.as_deref() else {
         let tier = tier.unwrap_or(Tier::Production);

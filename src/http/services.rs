@@ -17,7 +17,7 @@ use crate::config::model::Tier;
 use crate::dora::Rules;
 use crate::event::{Deployment, EntityKey};
 use crate::http::auth::Scope;
-use crate::store::derived::{DoraCache, Wanted};
+use crate::store::dora::{DoraCache, Wanted};
 use crate::store::{Conn, StoreError, history};
 use crate::time::Timestamp;
 
@@ -78,10 +78,10 @@ pub async fn list(
     let (limit, after) = (page.limit()?, page.cursor::<String>()?);
     let config = app.config.load_full();
     let of_team = own.team.as_deref().map(|team| team_services(&config, team)).transpose()?;
-    let reading = cache.read(&app.store, &config, &Wanted::These([].into())).await?;
+    let reading = cache.read(&app.store, &config, &Wanted::All, None).await?;
     let mut conn = app.store.read().await?;
     let others = history::other_places(&mut conn).await?;
-    let deployed = reading.places.iter().map(|(service, raw)| (service.clone(), Some(raw.clone())));
+    let deployed = reading.deployed().map(|(service, raw)| (service.to_owned(), Some(raw.to_owned())));
     let mut services = by_name(&config, deployed.chain(others));
     services.retain(|name, _| {
         of_team.as_ref().is_none_or(|team| team.contains(name)) && after.as_ref().is_none_or(|after| name > after)

@@ -6,11 +6,14 @@ use diesel::prelude::*;
 use diesel::upsert::excluded;
 use serde::Serialize;
 
-use super::conn::{MAX_BINDS, batch};
+use diesel_async::RunQueryDsl;
+
+use super::conn::{MAX_BINDS, batch, on_conn};
+use super::dora::dirty::{self, Touched};
 use super::fact::{self, Entity};
-use super::schema::{change, deployment, incident};
-use super::{Conn, StoreError, storable};
-use crate::event::{ChangeEvent, DeliveryEvent, DeploymentEvent, IncidentEvent, LinksEvent, state};
+use super::schema::{change, deployment, incident, incident_reference};
+use super::{Conn, StoreError, history, storable};
+use crate::event::{ChangeEvent, DeliveryEvent, DeploymentEvent, Incident, IncidentEvent, LinksEvent, state};
 use crate::time::Timestamp;
 
 #[derive(Debug, Clone, Insertable)]
@@ -74,9 +77,38 @@ pub async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<(), 
         changes.extend(change_row(&entity, &facts_of.changes)?);
         incidents.extend(incident_row(&entity, &facts_of.incidents, &facts_of.links)?);
     }
+    let mut touched = Touched::default();
+    touched.services.extend(deployments.iter().map(|row| row.service.clone()));
+    touched.repositories.extend(changes.iter().map(|row| row.repository.clone()));
+    touched.commits.extend(changes.iter().map(|row| row.sha.clone()));
     upsert_deployments(conn, &deployments).await?;
     upsert_changes(conn, &changes).await?;
-    upsert_incidents(conn, &incidents).await?;
+    for (row, incident) in &incidents {
+        touched.incidents.extend(history::incident_by_key(conn, &incident.key).await?);
+        touched.incidents.push(incident.clone());
+        upsert_incidents(conn, std::slice::from_ref(row)).await?;
+        replace_references(conn, incident).await?;
+    }
+    dirty::mark(conn, touched).await?;
+    Ok(())
+}
+
+/// Keeps what an incident calls its deployments where the derivation of a service looks for it.
+async fn replace_references(conn: &mut Conn, incident: &Incident) -> QueryResult<()> {
+    let (source, id) = (storable(&incident.key.source), storable(&incident.key.id));
+    let stored = || {
+        let of = incident_reference::source.eq(&source).and(incident_reference::id.eq(&id));
+        incident_reference::table.filter(of)
+    };
+    on_conn!(conn, |c| diesel::delete(stored()).execute(c).await)?;
+    for named in dirty::references(incident) {
+        let values = (
+            incident_reference::deployment.eq(storable(&named)),
+            incident_reference::source.eq(&source),
+            incident_reference::id.eq(&id),
+        );
+        on_conn!(conn, |c| diesel::insert_into(incident_reference::table).values(values).execute(c).await)?;
+    }
     Ok(())
 }
 
@@ -145,9 +177,9 @@ fn incident_row(
     entity: &Entity,
     facts: &[IncidentEvent],
     links: &[LinksEvent],
-) -> Result<Option<IncidentRow>, StoreError> {
+) -> Result<Option<(IncidentRow, Incident)>, StoreError> {
     let Some(folded) = state::fold_incident(facts, links) else { return Ok(None) };
-    Ok(Some(IncidentRow {
+    let row = IncidentRow {
         source: entity.source.clone(),
         id: entity.id.clone(),
         service: folded.service.as_deref().map(storable),
@@ -156,7 +188,8 @@ fn incident_row(
         started_at: folded.started_at.micros(),
         resolved_at: folded.resolved_at.map(Timestamp::micros),
         state: json(&folded)?,
-    }))
+    };
+    Ok(Some((row, folded)))
 }
 
 fn json(state: &impl Serialize) -> Result<String, StoreError> {

@@ -1,3 +1,12 @@
+DROP TABLE dora_link;
+DROP TABLE dora_arrival;
+DROP TABLE dora_repository;
+DROP TABLE dora_place;
+DROP TABLE dora_detail;
+DROP TABLE dora_partition;
+DROP TABLE dora_dirty;
+DROP TABLE dora_state;
+DROP TABLE incident_reference;
 DROP TABLE lease;
 DROP TABLE api_key;
 DROP TABLE quarantine;

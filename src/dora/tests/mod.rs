@@ -3,5 +3,6 @@
 mod cases;
 mod history;
 mod incidents;
+mod partitions;
 mod properties;
 mod reference;
