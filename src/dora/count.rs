@@ -16,7 +16,7 @@ use crate::event::{DeploymentKind, DeploymentOutcome};
 use crate::time::Timestamp;
 
 /// Where the lead time of a change begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LeadFrom {
     #[default]
@@ -37,6 +37,14 @@ pub struct Question {
     pub lead_from: LeadFrom,
     /// Leaves rollbacks out of the change fail rate.
     pub exclude_rollbacks: bool,
+}
+
+impl Question {
+    /// The same of the period before.
+    #[must_use]
+    pub fn before(&self) -> Self {
+        Self { window: self.calendar.before(self.window), ..*self }
+    }
 }
 
 /// A row of a partition.
@@ -120,34 +128,26 @@ pub fn judge<'s, 'a>(
 }
 
 /// The months that a window touches.
-struct Months {
-    first: Month,
-    last: Month,
-    /// From the start of the first to the end of the last.
-    whole: Window,
-}
-
-impl Months {
-    fn of(window: Window) -> Self {
-        let (first, last) =
-            (Month::of(window.from), Month::of(Timestamp::from_micros(window.to.micros().saturating_sub(1))));
-        Self { first, last, whole: Window { from: first.start(), to: last.next().start() } }
-    }
-
-    fn contains(&self, month: Month) -> bool {
-        self.first <= month && month <= self.last
-    }
-
-    /// Whether a row that began then is seen in this part. Those that last are kept twice: where
-    /// they began, and among the lasting, which stand for the months that are not looked at.
-    fn sees(&self, month: Month, began: Timestamp) -> bool {
-        self.contains(month) || (month == Month::LASTING && !self.whole.contains(began))
-    }
+fn months(window: Window) -> std::ops::RangeInclusive<Month> {
+    Month::of(window.from)..=Month::of(Timestamp::from_micros(window.to.micros().saturating_sub(1)))
 }
 
 fn in_months<'s, 'a>(selected: &'s Selected<'a>, window: Window) -> impl Iterator<Item = &'s Part<'a>> {
-    let months = Months::of(window);
-    selected.parts.iter().filter(move |part| months.contains(part.month))
+    let months = months(window);
+    selected.parts.iter().filter(move |part| months.contains(&part.month))
+}
+
+/// The parts with rows that may last into a window: those of its months, for what began and ended
+/// within one, and the lasting ones for all else.
+fn in_months_and_lasting<'s, 'a>(selected: &'s Selected<'a>, window: Window) -> impl Iterator<Item = &'s Part<'a>> {
+    let months = months(window);
+    selected.parts.iter().filter(move |part| part.month == Month::LASTING || months.contains(&part.month))
+}
+
+/// Rows that last are kept twice: with the month where they began, and among the lasting ones,
+/// where alone they are looked at.
+fn is_kept_elsewhere(part: &Part<'_>, end: Option<Timestamp>) -> bool {
+    part.month != Month::LASTING && end.is_none_or(|end| Month::of(end) != part.month)
 }
 
 /// The number of a row in its list.
@@ -241,10 +241,10 @@ fn lasting(from: Timestamp, to: Option<Timestamp>, window: Window) -> Option<(Ti
 }
 
 fn recoveries<'s, 'a>(selected: &'s Selected<'a>, window: Window, mut each: impl FnMut(Judged<'s, 'a>)) {
-    let months = Months::of(window);
-    for part in &selected.parts {
+    for part in in_months_and_lasting(selected, window) {
         for (number, row) in part.partition.deployments.iter().enumerate() {
-            if !row.failed || !row.reached() || !months.sees(part.month, row.at) || !part.wants(row.environment) {
+            if !row.failed || !row.reached() || !part.wants(row.environment) || is_kept_elsewhere(part, row.restored_at)
+            {
                 continue;
             }
             if let Some((at, verdict)) = lasting(row.at, row.restored_at, window) {
@@ -255,11 +255,10 @@ fn recoveries<'s, 'a>(selected: &'s Selected<'a>, window: Window, mut each: impl
 }
 
 fn incidents<'s, 'a>(selected: &'s Selected<'a>, window: Window, mut each: impl FnMut(Judged<'s, 'a>)) {
-    let months = Months::of(window);
     let mut seen = HashSet::new();
-    for part in &selected.parts {
+    for part in in_months_and_lasting(selected, window) {
         for (number, row) in part.partition.incidents.iter().enumerate() {
-            if !months.sees(part.month, row.started_at) || !part.wants(row.environment) {
+            if !part.wants(row.environment) || is_kept_elsewhere(part, row.resolved_at) {
                 continue;
             }
             if row.shared.as_ref().is_some_and(|name| !seen.insert(name)) {

@@ -9,13 +9,15 @@ use super::Metric;
 use super::benchmark::{Band, Benchmark};
 use super::calendar::{Unit, Window};
 use super::count::{Question, Reason};
+use super::sample::Sample;
 use super::select::Selected;
 use super::stages::Stages;
 use super::stats::{self, Center};
-use super::tally::Tally;
+use super::tally::{Tallies, Tally};
 use super::target::{Target, target};
 use crate::config::model::Targets;
 use crate::num::{float, signed_float};
+use crate::time::Timestamp;
 
 /// Weeks of a window that are looked at: a century and a half.
 const MAX_WEEKS: usize = 8_000;
@@ -151,6 +153,15 @@ impl Figures {
         }
     }
 
+    /// Tells each figure what it was in the period before, of what was added up for that.
+    #[must_use]
+    pub fn with_previous(mut self, before: Tallies, first: Option<Timestamp>, question: &Question) -> Self {
+        for (metric, mut tally) in Metric::ALL.into_iter().zip(before.of) {
+            self.get_mut(metric).previous = value(metric, &mut tally, first, question).ok();
+        }
+        self
+    }
+
     /// Tells each figure what it was in the period before.
     #[must_use]
     pub fn after(mut self, before: &Self) -> Self {
@@ -163,32 +174,50 @@ impl Figures {
 
 /// The figures of the question's window; those before it only where [`Figures::after`] says so.
 pub fn figures(selected: &Selected<'_>, question: &Question, standards: Standards<'_>) -> Figures {
-    let of = |metric| figure(metric, selected, question, standards);
+    figures_of(Tallies::of(selected, question, true), selected.first_deployment, question, standards)
+}
+
+/// The figures of what was added up for a question; `first` is the first deployment of the
+/// selection in all its history.
+pub fn figures_of(
+    tallies: Tallies,
+    first: Option<Timestamp>,
+    question: &Question,
+    standards: Standards<'_>,
+) -> Figures {
+    let [frequency, lead_time, fail_rate, recovery, rework, mean_time] = tallies.of;
+    let of = |metric, tally| figure_of(metric, tally, first, question, standards);
     Figures {
-        deployment_frequency: of(Metric::DeploymentFrequency),
-        change_lead_time: of(Metric::ChangeLeadTime),
-        change_fail_rate: of(Metric::ChangeFailRate),
-        failed_deployment_recovery_time: of(Metric::FailedDeploymentRecoveryTime),
-        rework_rate: of(Metric::ReworkRate),
-        mean_time_to_recovery: of(Metric::MeanTimeToRecovery),
+        deployment_frequency: of(Metric::DeploymentFrequency, frequency),
+        change_lead_time: of(Metric::ChangeLeadTime, lead_time),
+        change_fail_rate: of(Metric::ChangeFailRate, fail_rate),
+        failed_deployment_recovery_time: of(Metric::FailedDeploymentRecoveryTime, recovery),
+        rework_rate: of(Metric::ReworkRate, rework),
+        mean_time_to_recovery: of(Metric::MeanTimeToRecovery, mean_time),
     }
 }
 
 /// The figures of the window, each with its value in the window of the same length before it.
 pub fn figures_with_previous(selected: &Selected<'_>, question: &Question, standards: Standards<'_>) -> Figures {
-    let mut figures = figures(selected, question, standards);
-    let before = Question { window: question.calendar.before(question.window), ..*question };
-    for metric in Metric::ALL {
-        let mut tally = Tally::of(metric, selected, &before, false);
-        figures.get_mut(metric).previous = value(metric, &mut tally, selected, &before).ok();
-    }
-    figures
+    let before = question.before();
+    let tallies = Tallies::of(selected, &before, false);
+    figures(selected, question, standards).with_previous(tallies, selected.first_deployment, &before)
 }
 
 /// One figure of the question's window.
 pub fn figure(metric: Metric, selected: &Selected<'_>, question: &Question, standards: Standards<'_>) -> Figure {
-    let mut tally = Tally::of(metric, selected, question, true);
-    let found = value(metric, &mut tally, selected, question);
+    let tally = Tally::of(metric, selected, question, true);
+    figure_of(metric, tally, selected.first_deployment, question, standards)
+}
+
+fn figure_of(
+    metric: Metric,
+    mut tally: Tally,
+    first: Option<Timestamp>,
+    question: &Question,
+    standards: Standards<'_>,
+) -> Figure {
+    let found = value(metric, &mut tally, first, question);
     let (value, reason) = (found.ok(), found.err());
     let interval = match metric {
         Metric::DeploymentFrequency | Metric::MeanTimeToRecovery => None,
@@ -225,9 +254,9 @@ fn method(metric: Metric, question: &Question) -> String {
     }
 }
 
-fn value(metric: Metric, tally: &mut Tally, selected: &Selected<'_>, question: &Question) -> Result<f64, NoValue> {
+fn value(metric: Metric, tally: &mut Tally, first: Option<Timestamp>, question: &Question) -> Result<f64, NoValue> {
     match metric {
-        Metric::DeploymentFrequency => frequency(tally, selected, question),
+        Metric::DeploymentFrequency => frequency(tally, first, question),
         Metric::ChangeFailRate | Metric::ReworkRate if tally.n == 0 => Err(NoValue::NoDeployment),
         Metric::ChangeFailRate | Metric::ReworkRate => Ok(float(tally.yes) / float(tally.n)),
         Metric::ChangeLeadTime => {
@@ -274,11 +303,11 @@ fn elapsed(question: &Question) -> Window {
     Window { from: question.window.from, to: question.window.to.min(question.now) }
 }
 
-fn frequency(tally: &Tally, selected: &Selected<'_>, question: &Question) -> Result<f64, NoValue> {
+fn frequency(tally: &Tally, first: Option<Timestamp>, question: &Question) -> Result<f64, NoValue> {
     let window = elapsed(question);
     let days = question.calendar.days(window).filter(|days| *days > 0.0).ok_or(NoValue::NotBegun)?;
     // A window without deployments is 0 a day only where somebody sends deployments.
-    if selected.first_deployment.is_none_or(|first| first >= window.to) {
+    if first.is_none_or(|first| first >= window.to) {
         return Err(NoValue::NoDeploymentYet);
     }
     Ok(float(tally.n) / days)
@@ -296,7 +325,7 @@ fn deployment_days_per_week(tally: &mut Tally, question: &Question) -> Option<f6
             let days = days.range(calendar.date(week.window.from)?..calendar.date(week.window.to)?);
             i64::try_from(days.count()).ok()
         })
-        .collect::<Option<Vec<i64>>>()?;
+        .collect::<Option<Sample>>()?;
     stats::percentile(&mut per_week, 50.0)
 }
 

@@ -22,11 +22,12 @@ pub mod partition;
 pub mod receipt;
 pub mod row;
 pub mod rules;
+mod sample;
 pub mod select;
 pub mod split;
 pub mod stages;
 pub mod stats;
-mod tally;
+pub mod tally;
 pub mod target;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use chrono::{Datelike, NaiveDate};
 
+use super::calendar::Window;
 use crate::time::Timestamp;
 
 /// Counted from the year 0; rows that lie in several have a place of their own, [`Month::LASTING`].
@@ -35,6 +36,16 @@ impl Month {
             NaiveDate::from_ymd_opt(self.0.div_euclid(12), month0 + 1, 1).and_then(|day| day.and_hms_opt(0, 0, 0));
         let beyond = if self.0 < 0 { i64::MIN } else { i64::MAX };
         first.map_or(Timestamp::from_micros(beyond), |first| first.and_utc().into())
+    }
+
+    /// From its start to that of the next.
+    pub fn window(self) -> Window {
+        Window { from: self.start(), to: self.next().start() }
+    }
+
+    /// Whether a window holds all of it.
+    pub fn is_within(self, window: Window) -> bool {
+        self != Self::LASTING && window.from <= self.start() && self.next().start() <= window.to
     }
 
     #[must_use]

@@ -10,7 +10,7 @@ use super::partition::{Deployed, Index, Partition};
 use crate::time::Timestamp;
 
 /// Where a change counts that reached several selected environments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Arrival {
     #[default]
@@ -20,7 +20,7 @@ pub enum Arrival {
 
 /// Rows of the selected services and environments: at least those of every month that a question
 /// touches, and the lasting ones.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Selected<'a> {
     pub parts: Vec<Part<'a>>,
     /// The first deployment of the selection in all its history.

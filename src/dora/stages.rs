@@ -5,6 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::partition::Leads;
+use super::sample::Sample;
 use super::stats::Center;
 
 /// Each stage by itself: a change that lacks one of its two times, or has them the wrong way
@@ -29,12 +30,12 @@ pub struct Stage {
 }
 
 /// Microseconds of each stage, change by change.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct StageTimes {
-    coding: Vec<i64>,
-    pick_up: Vec<i64>,
-    review: Vec<i64>,
-    merge_to_deploy: Vec<i64>,
+    coding: Sample,
+    pick_up: Sample,
+    review: Sample,
+    merge_to_deploy: Sample,
     any: bool,
 }
 
@@ -56,9 +57,25 @@ impl StageTimes {
         }
     }
 
+    pub(super) const fn samples(&mut self) -> [&mut Sample; 4] {
+        [&mut self.coding, &mut self.pick_up, &mut self.review, &mut self.merge_to_deploy]
+    }
+
+    pub(super) fn share(&mut self, other: &Self) {
+        self.any |= other.any;
+        self.coding.share(&other.coding);
+        self.pick_up.share(&other.pick_up);
+        self.review.share(&other.review);
+        self.merge_to_deploy.share(&other.merge_to_deploy);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.coding.len() + self.pick_up.len() + self.review.len() + self.merge_to_deploy.len()
+    }
+
     /// `None` where no pull request is known of any change.
     pub fn stages(&mut self, center: Center) -> Option<Stages> {
-        let stage = |micros: &mut Vec<i64>| Stage { value: center.of(micros).map(|m| m / 1e6), n: micros.len() };
+        let stage = |micros: &mut Sample| Stage { value: center.of(micros).map(|m| m / 1e6), n: micros.len() };
         self.any.then(|| Stages {
             coding: stage(&mut self.coding),
             pick_up: stage(&mut self.pick_up),

@@ -17,10 +17,10 @@ use crate::config::model::{Team, Tier};
 use crate::dora::benchmark;
 use crate::dora::calendar::{Calendar, Window};
 use crate::dora::count::{LeadFrom, Question};
-use crate::dora::figure::Standards;
+use crate::dora::figure::{Figures, Standards, figures_of};
 use crate::dora::select::{Arrival, Selected};
 use crate::dora::stats::Center;
-use crate::store::dora::{DoraCache, Reading, Wanted};
+use crate::store::dora::{Added, DoraCache, Reading, Scope, Wanted};
 use crate::store::history;
 use crate::time::Timestamp;
 
@@ -76,22 +76,20 @@ pub struct Selection {
     pub environments: BTreeSet<String>,
 }
 
-/// A checked question with the rows it is about.
+/// A checked question.
 pub struct Asked {
     pub config: Arc<Config>,
     pub question: Question,
     pub selection: Selection,
     /// The year of the benchmark.
     pub edition: String,
-    arrival: Arrival,
-    wanted: Wanted,
-    pub reading: Reading,
+    scope: Scope,
 }
 
 impl Asked {
     /// # Errors
     /// 400 for what cannot be understood, 404 for services, teams and environments nobody knows.
-    pub async fn read(app: &App, cache: &DoraCache, params: &DoraParams) -> Result<Self, Problem> {
+    pub async fn of(app: &App, cache: &DoraCache, params: &DoraParams) -> Result<Self, Problem> {
         let config = app.config.load_full();
         let team = team_of(&config, params)?;
         let question = question(params, team, app.clock.now())?;
@@ -107,28 +105,42 @@ impl Asked {
         }
         let environments = environments(&config, &known, params)?;
         let edition = edition(&config, params)?;
-        // The period before, too: most answers show its figures.
-        let window = Window { from: question.calendar.before(question.window).from, ..question.window };
-        let reading = cache.read(&app.store, &config, &wanted, Some(window)).await?;
+        let scope = Scope { wanted, environments: environments.clone(), arrival };
         let selection = Selection {
             service: params.service.clone(),
             team: params.team.clone(),
             environment: environments.first().filter(|_| environments.len() == 1).cloned(),
             environments,
         };
-        Ok(Self { config, question, selection, edition, arrival, wanted, reading })
+        Ok(Self { config, question, selection, edition, scope })
     }
 
     pub fn standards(&self) -> Standards<'_> {
         Standards { benchmark: benchmark::edition(&self.edition), targets: Some(&self.config.dora.targets) }
     }
 
-    pub fn rows(&self) -> Selected<'_> {
-        self.reading.select(|service, environment| self.wants(service, environment), self.arrival)
+    /// The figures of the window, each with its value in the period before.
+    ///
+    /// # Errors
+    /// 503 while the database does not answer, or cannot be followed.
+    pub async fn figures(&self, app: &App, cache: &DoraCache) -> Result<Figures, Problem> {
+        let Added { window, before, first } =
+            cache.tallies(&app.store, &self.config, &self.scope, &self.question).await?;
+        let figures = figures_of(window, first, &self.question, self.standards());
+        Ok(figures.with_previous(before, first, &self.question.before()))
     }
 
-    fn wants(&self, service: &str, environment: &str) -> bool {
-        self.wanted.contains(service) && self.selection.environments.contains(environment)
+    /// The rows of the window.
+    ///
+    /// # Errors
+    /// 503 while the database does not answer, or cannot be followed.
+    pub async fn read(&self, app: &App, cache: &DoraCache) -> Result<Reading, Problem> {
+        let window = Some(self.question.window);
+        Ok(cache.read(&app.store, &self.config, &self.scope.wanted, window).await?)
+    }
+
+    pub fn rows<'a>(&self, reading: &'a Reading) -> Selected<'a> {
+        reading.select(|service, environment| self.scope.wants(service, environment), self.scope.arrival)
     }
 }
 

@@ -9,15 +9,19 @@ use parking_lot::Mutex;
 
 use super::dirty;
 use super::kept::{self, Kept};
+use super::memo::{Memo, Name, Scope};
 use super::places::{self, Place, Places};
 use super::{NO_SERVICE, Wanted, project};
 use crate::config::Config;
 use crate::dora::Rules;
 use crate::dora::calendar::Window;
+use crate::dora::count::Question;
 use crate::dora::month::Month;
 use crate::dora::partition::{Details, Partition};
 use crate::dora::select::{Arrival, Selected};
+use crate::dora::tally::Tallies;
 use crate::store::{Conn, Store, StoreError};
+use crate::time::Timestamp;
 
 /// What partitions may take in memory, about: a year of two million changes.
 const ROOM: usize = 256 << 20;
@@ -30,6 +34,7 @@ const ATTEMPTS: usize = 10;
 #[derive(Default)]
 pub struct DoraCache {
     known: Mutex<Known>,
+    memo: Mutex<Memo>,
     /// Held by whoever projects.
     projecting: tokio::sync::Mutex<()>,
 }
@@ -62,6 +67,15 @@ pub struct Reading {
     pub rows: Vec<Rows>,
 }
 
+/// What figures are made of.
+pub struct Added {
+    pub window: Tallies,
+    /// Of the period before.
+    pub before: Tallies,
+    /// The first deployment of the scope in all its history.
+    pub first: Option<Timestamp>,
+}
+
 /// The rows of one service and month.
 pub struct Rows {
     pub service: Arc<str>,
@@ -85,20 +99,126 @@ impl DoraCache {
         wanted: &Wanted,
         window: Option<Window>,
     ) -> Result<Reading, StoreError> {
-        let rules = self.known.lock().follow(config);
         for _ in 0..ATTEMPTS {
-            let mut conn = store.read().await?;
-            self.catch_up(store, &mut conn, &rules, wanted).await?;
-            self.refresh(&mut conn).await?;
+            let (mut conn, rules) = self.up_to_date(store, config, wanted).await?;
             let Some(window) = window else { return Ok(self.known.lock().reading(rules, Vec::new())) };
-            if self.load(&mut conn, wanted, window).await? {
-                let mut known = self.known.lock();
-                let rows = known.rows(wanted, window);
-                known.make_room();
-                return Ok(known.reading(rules, rows));
+            let months = self.known.lock().months(window);
+            if let Some(rows) = self.rows(&mut conn, wanted, &months).await? {
+                return Ok(self.known.lock().reading(rules, rows));
             }
         }
         Err(StoreError::Busy)
+    }
+
+    /// What the rows of a scope add up to in the window of a question and in the one before it,
+    /// with at least every fact committed before. Whole months are added up once.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what cannot be read.
+    pub async fn tallies(
+        &self,
+        store: &Store,
+        config: &Arc<Config>,
+        scope: &Scope,
+        question: &Question,
+    ) -> Result<Added, StoreError> {
+        let before = question.before();
+        for _ in 0..ATTEMPTS {
+            let (mut conn, rules) = self.up_to_date(store, config, &scope.wanted).await?;
+            let at = self.known.lock().changed;
+            let window = self.tallies_of(&mut conn, &rules, scope, question, true).await?;
+            let before = self.tallies_of(&mut conn, &rules, scope, &before, false).await?;
+            let overtaken = project::state(&mut conn).await?.is_none_or(|(_, changed)| changed != at);
+            if let (Some(window), Some(before), false) = (window, before, overtaken) {
+                let first = self.known.lock().reading(rules, Vec::new()).first_deployment(|s, e| scope.wants(s, e));
+                return Ok(Added { window, before, first });
+            }
+        }
+        Err(StoreError::Busy)
+    }
+
+    /// `None` where new facts overtook the reading.
+    async fn tallies_of(
+        &self,
+        conn: &mut Conn,
+        rules: &Arc<Rules>,
+        scope: &Scope,
+        question: &Question,
+        details: bool,
+    ) -> Result<Option<Tallies>, StoreError> {
+        let mut months = self.known.lock().months(question.window);
+        let whole: Vec<Month> = if scope.is_wide() {
+            months.iter().copied().filter(|m| m.is_within(question.window)).collect()
+        } else {
+            Vec::new()
+        };
+        let mut shared = Vec::with_capacity(whole.len());
+        for month in whole {
+            months.remove(&month);
+            let Some(newest) = self.known.lock().newest(&scope.wanted, month) else { continue };
+            let name = Name {
+                scope: scope.clone(),
+                lead_from: question.lead_from,
+                exclude_rollbacks: question.exclude_rollbacks,
+                month,
+            };
+            let known = self.memo.lock().get(&name, newest);
+            let tallies = match known {
+                Some(known) => known,
+                None => {
+                    let one = BTreeSet::from([month]);
+                    let Some(rows) = self.rows(conn, &scope.wanted, &one).await? else { return Ok(None) };
+                    let reading = self.known.lock().reading(Arc::clone(rules), rows);
+                    let question = Question { window: month.window(), ..*question };
+                    let selected =
+                        reading.select(|service, environment| scope.wants(service, environment), scope.arrival);
+                    let mut tallies = Tallies::of(&selected, &question, true);
+                    tallies.settle();
+                    let tallies = Arc::new(tallies);
+                    self.memo.lock().keep(name, newest, Arc::clone(&tallies));
+                    tallies
+                }
+            };
+            shared.push(tallies);
+        }
+        let Some(rows) = self.rows(conn, &scope.wanted, &months).await? else { return Ok(None) };
+        let reading = self.known.lock().reading(Arc::clone(rules), rows);
+        let selected = reading.select(|service, environment| scope.wants(service, environment), scope.arrival);
+        let mut tallies = Tallies::of(&selected, question, details);
+        for month in shared {
+            tallies.share(&month);
+        }
+        Ok(Some(tallies))
+    }
+
+    /// A connection, and everything projected that is committed by now.
+    async fn up_to_date(
+        &self,
+        store: &Store,
+        config: &Arc<Config>,
+        wanted: &Wanted,
+    ) -> Result<(Conn, Arc<Rules>), StoreError> {
+        let rules = self.known.lock().follow(config);
+        let mut conn = store.read().await?;
+        self.catch_up(store, &mut conn, &rules, wanted).await?;
+        self.refresh(&mut conn).await?;
+        Ok((conn, rules))
+    }
+
+    /// The wanted rows of the months; `None` where new facts overtook the reading.
+    async fn rows(
+        &self,
+        conn: &mut Conn,
+        wanted: &Wanted,
+        months: &BTreeSet<Month>,
+    ) -> Result<Option<Vec<Rows>>, StoreError> {
+        if !self.load(conn, wanted, months).await? {
+            return Ok(None);
+        }
+        let mut known = self.known.lock();
+        let rows = known.rows(wanted, months);
+        known.make_room();
+        Ok(Some(rows))
     }
 
     /// The names of the rows of a partition as it was read; `None` where it was projected anew
@@ -165,8 +285,11 @@ impl DoraCache {
     }
 
     /// Loads what is missing; answers whether all of it is as new as what is known.
-    async fn load(&self, conn: &mut Conn, wanted: &Wanted, window: Window) -> Result<bool, StoreError> {
-        let missing = self.known.lock().missing(wanted, window);
+    async fn load(&self, conn: &mut Conn, wanted: &Wanted, months: &BTreeSet<Month>) -> Result<bool, StoreError> {
+        let missing = self.known.lock().missing(wanted, months);
+        if missing.is_empty() {
+            return Ok(true);
+        }
         for (month, services) in missing {
             let all = self.known.lock().partitions.get(&month).map_or(0, BTreeMap::len);
             let names: Vec<&str> = services.iter().map(AsRef::as_ref).collect();
@@ -177,13 +300,8 @@ impl DoraCache {
         }
         let now = project::state(conn).await?.map_or(0, |(_, changed)| changed);
         let known = self.known.lock();
-        Ok(known.changed == now && known.missing(wanted, window).is_empty())
+        Ok(known.changed == now && known.missing(wanted, months).is_empty())
     }
-}
-
-/// The months of a window.
-fn months(window: Window) -> std::ops::RangeInclusive<Month> {
-    Month::of(window.from)..=Month::of(window.to)
 }
 
 impl Known {
@@ -228,15 +346,25 @@ impl Known {
         }
     }
 
-    /// The slots of a question.
+    /// The months of a window that have rows, and that of the lasting ones.
+    fn months(&self, window: Window) -> BTreeSet<Month> {
+        let in_window = self.partitions.range(Month::of(window.from)..=Month::of(window.to));
+        in_window.map(|(month, _)| *month).chain([Month::LASTING]).collect()
+    }
+
+    /// The newest projection of the wanted rows of a month; `None` where there are none.
+    fn newest(&self, wanted: &Wanted, month: Month) -> Option<i64> {
+        let months = BTreeSet::from([month]);
+        self.slots(wanted, &months).map(|(.., slot)| slot.changed).max()
+    }
+
     fn slots<'a>(
         &'a self,
         wanted: &'a Wanted,
-        window: Window,
+        months: &'a BTreeSet<Month>,
     ) -> impl Iterator<Item = (Month, &'a Arc<str>, &'a Slot)> {
-        let in_window = self.partitions.range(months(window));
-        let lasting = self.partitions.get_key_value(&Month::LASTING);
-        in_window.chain(lasting).flat_map(move |(month, services)| {
+        let asked = months.iter().filter_map(|month| self.partitions.get_key_value(month));
+        asked.flat_map(move |(month, services)| {
             let named: Box<dyn Iterator<Item = (&Arc<str>, &Slot)>> = match wanted {
                 Wanted::All => Box::new(services.iter()),
                 Wanted::These(names) => Box::new(names.iter().filter_map(|name| services.get_key_value(name.as_str()))),
@@ -245,9 +373,9 @@ impl Known {
         })
     }
 
-    fn missing(&self, wanted: &Wanted, window: Window) -> BTreeMap<Month, BTreeSet<Arc<str>>> {
+    fn missing(&self, wanted: &Wanted, months: &BTreeSet<Month>) -> BTreeMap<Month, BTreeSet<Arc<str>>> {
         let mut missing: BTreeMap<Month, BTreeSet<Arc<str>>> = BTreeMap::new();
-        for (month, service, slot) in self.slots(wanted, window) {
+        for (month, service, slot) in self.slots(wanted, months) {
             if slot.partition.is_none() {
                 missing.entry(month).or_default().insert(Arc::clone(service));
             }
@@ -255,15 +383,14 @@ impl Known {
         missing
     }
 
-    fn rows(&mut self, wanted: &Wanted, window: Window) -> Vec<Rows> {
-        let rows = self.slots(wanted, window).filter_map(|(month, service, slot)| {
+    fn rows(&mut self, wanted: &Wanted, months: &BTreeSet<Month>) -> Vec<Rows> {
+        let rows = self.slots(wanted, months).filter_map(|(month, service, slot)| {
             let partition = Arc::clone(slot.partition.as_ref()?);
             Some(Rows { service: Arc::clone(service), month, changed: slot.changed, partition })
         });
         let rows: Vec<Rows> = rows.collect();
         self.turn += 1;
-        let months: BTreeSet<Month> = rows.iter().map(|rows| rows.month).collect();
-        self.used.extend(months.into_iter().map(|month| (month, self.turn)));
+        self.used.extend(months.iter().map(|month| (*month, self.turn)));
         rows
     }
 
@@ -306,6 +433,13 @@ impl Reading {
         of.map(|((_, environment), place)| (environment.as_str(), place))
     }
 
+    /// The first deployment of all to what is wanted.
+    fn first_deployment(&self, wanted: impl Fn(&str, &str) -> bool) -> Option<Timestamp> {
+        let places = self.places.iter();
+        let places = places.filter(|((service, raw), _)| wanted(service, self.rules.environment(raw).0));
+        places.filter_map(|(_, place)| place.first_deployment_at).min()
+    }
+
     pub fn by_service(&self) -> BTreeMap<&str, Vec<&Rows>> {
         let mut services: BTreeMap<&str, Vec<&Rows>> = BTreeMap::new();
         for rows in &self.rows {
@@ -326,9 +460,7 @@ impl Reading {
         wanted: impl Fn(&str, &str) -> bool,
         arrival: Arrival,
     ) -> Selected<'a> {
-        let places = self.places.iter();
-        let places = places.filter(|((service, raw), _)| wanted(service, self.rules.environment(raw).0));
-        let first = places.filter_map(|(_, place)| place.first_deployment_at).min();
+        let first = self.first_deployment(&wanted);
         let rows = rows.into_iter().map(|rows| (&*rows.service, rows.month, &*rows.partition));
         Selected::new(rows, &wanted, first, arrival)
     }

@@ -9,11 +9,13 @@ mod cache;
 pub mod dirty;
 mod inputs;
 mod kept;
+mod memo;
 mod neighbours;
 mod places;
 mod project;
 
-pub use cache::{DoraCache, Reading, Rows};
+pub use cache::{Added, DoraCache, Reading, Rows};
+pub use memo::Scope;
 pub use places::Places;
 pub use project::rows_of;
 
@@ -23,7 +25,7 @@ use std::collections::BTreeSet;
 pub const NO_SERVICE: &str = "";
 
 /// Which services are read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wanted {
     All,
     These(BTreeSet<String>),
