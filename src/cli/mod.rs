@@ -2,9 +2,11 @@
 
 mod alert;
 mod check;
+mod compare;
 pub mod demo;
 mod explain;
 mod failure;
+mod figures;
 mod import;
 mod incident;
 mod keys;
@@ -13,6 +15,7 @@ mod output;
 mod remote;
 mod rollback;
 mod rollback_text;
+mod selection;
 mod serve;
 
 use std::path::{Path, PathBuf};
@@ -70,6 +73,8 @@ enum Command {
     Import(import::Command),
     /// Every row behind a delivery metric, and every row left out, with the reason
     Explain(explain::Options),
+    /// Services or teams side by side, each with its delivery metrics
+    Compare(compare::Options),
     /// Alerts: send a test message to a receiver
     #[command(subcommand)]
     Alert(alert::Command),
@@ -128,6 +133,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Incident(command) => incident::run(command, cli.output).await,
         Command::Import(command) => import::run(command, cli.output).await,
         Command::Explain(options) => explain::run(options, cli.output).await,
+        Command::Compare(options) => compare::run(options, cli.output).await,
         Command::Alert(command) => alert::run(command, cli.output).await,
         Command::Demo(options) => Ok(demo::run(options, cli.output).await?),
     }

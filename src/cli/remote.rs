@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use reqwest::{Method, StatusCode};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
@@ -35,6 +36,27 @@ impl Server {
     /// The server cannot be reached, or refuses.
     pub async fn get(&self, path: &[&str], query: Query<'_>) -> Result<Value, Failure> {
         self.call(Method::GET, path, query, None).await
+    }
+
+    /// Gets every page of `/api/v1/…path?…query` as one answer whose `lists` are whole.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or refuses.
+    pub async fn get_all(&self, path: &[&str], query: Query<'_>, lists: &[&str]) -> Result<Value, Failure> {
+        let mut whole = self.get(path, query).await?;
+        while let Some(cursor) = whole.get("next").and_then(Value::as_str).map(str::to_owned) {
+            let mut page = self.get(path, &[query, &[("cursor", Some(cursor.as_str()))]].concat()).await?;
+            for list in lists {
+                let more = page.get_mut(*list).map(Value::take);
+                if let (Some(Value::Array(items)), Some(Value::Array(more))) = (whole.get_mut(*list), more) {
+                    items.extend(more);
+                }
+            }
+            if let Some(next) = whole.get_mut("next") {
+                *next = page.get_mut("next").map(Value::take).unwrap_or_default();
+            }
+        }
+        Ok(whole)
     }
 
     /// Calls `/api/v1/…path?…query`.
@@ -113,6 +135,15 @@ impl Server {
         };
         Failure::Refused(format!("{status}: {told}"))
     }
+}
+
+/// A part of an answer as what it should be.
+///
+/// # Errors
+/// It is something else.
+pub fn decoded<T: DeserializeOwned>(part: Option<&Value>) -> Result<T, Failure> {
+    let what = "the server's answer is not as expected; is it as new as this command?";
+    T::deserialize(part.unwrap_or(&Value::Null)).map_err(|error| Failure::Refused(format!("{what} {error}")))
 }
 
 /// A field as a person reads it; `-` where there is none.

@@ -21,6 +21,7 @@ mod alerts_api;
 mod bad_input;
 mod cli;
 mod committer;
+mod compare;
 mod config;
 mod crash;
 mod demo;
