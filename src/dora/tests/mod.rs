@@ -3,5 +3,6 @@
 mod cases;
 mod history;
 mod incidents;
+mod literature;
 mod properties;
 mod reference;
