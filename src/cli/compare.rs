@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::figures::{Figures, title};
+use super::figures::{Figure, Figures, title};
 use super::output::table;
 use super::remote::{Query, Server, decoded};
 use super::selection::Selection;
@@ -41,6 +41,7 @@ impl By {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Row {
     pub name: String,
+    pub time_zone: String,
     pub metrics: Figures,
 }
 
@@ -58,7 +59,7 @@ pub async fn run(options: Options, output: Output) -> Result<(), Failure> {
 /// # Errors
 /// The server cannot be reached, or refuses.
 pub async fn fetch(server: &Server, by: By, query: Query<'_>) -> Result<Value, Failure> {
-    let more = [("by", Some(by.name())), ("limit", Some("500"))];
+    let more = [("by", Some(by.name()))];
     server.get_all(&["dora", "compare"], &[query, &more].concat(), &["rows"]).await
 }
 
@@ -84,8 +85,12 @@ pub fn text(by: By, rows: &[Row]) -> String {
 /// `Change lead time: no change was deployed in this window`, for each figure without a value.
 pub fn reasons(metrics: &Figures) -> Vec<String> {
     let missing = metrics.iter().filter(|(_, figure)| figure.value.is_none());
-    let say = |(metric, figure): (&Metric, &super::figures::Figure)| {
-        Some(format!("{}: {}", title(*metric), figure.reason.as_ref()?))
+    let say = |(metric, figure): (&Metric, &Figure)| {
+        let left_out = match figure.excluded_words() {
+            none if none.is_empty() => none,
+            words => format!(" ({words})"),
+        };
+        Some(format!("{}: {}{left_out}", title(*metric), figure.reason.as_ref()?))
     };
     missing.filter_map(say).collect()
 }

@@ -4,6 +4,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
+use super::figures::words;
 use super::output::table;
 use super::remote::{Server, cell};
 use super::selection::Selection;
@@ -31,9 +32,10 @@ pub async fn run(options: Options, output: Output) -> Result<(), Failure> {
 }
 
 fn text(answer: &Value) -> String {
-    let value = match answer.get("value") {
-        Some(Value::Number(_)) => format!("{} {}", cell(answer, "/value"), cell(answer, "/unit")),
-        _ => format!("no value: {}", cell(answer, "/reason")),
+    let metric = Metric::from_name(&cell(answer, "/metric"));
+    let value = match metric.zip(answer.get("value").and_then(Value::as_f64)) {
+        Some((metric, value)) => words(metric, value),
+        None => format!("no value: {}", cell(answer, "/reason")),
     };
     let mut lines = vec![
         format!("{}: {value}", cell(answer, "/metric")),
@@ -60,7 +62,7 @@ fn row(row: &Value) -> Vec<String> {
     };
     let time = ["/restored_at", "/deployment/finished_at", "/started_at"].into_iter().find_map(|at| row.pointer(at));
     let end = match row.get("value") {
-        Some(Value::Number(seconds)) => format!("{seconds} s"),
+        Some(Value::Number(seconds)) => words(Metric::ChangeLeadTime, seconds.as_f64().unwrap_or_default()),
         Some(Value::Bool(is)) => because(row, *is),
         _ => cell(row, "/reason").replace('_', " "),
     };

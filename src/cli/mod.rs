@@ -5,6 +5,7 @@ mod check;
 mod compare;
 pub mod demo;
 mod explain;
+mod export;
 mod failure;
 mod figures;
 mod import;
@@ -13,6 +14,7 @@ mod keys;
 mod leader;
 mod output;
 mod remote;
+mod report;
 mod rollback;
 mod rollback_text;
 mod selection;
@@ -75,6 +77,11 @@ enum Command {
     Explain(explain::Options),
     /// Services or teams side by side, each with its delivery metrics
     Compare(compare::Options),
+    /// The delivery metrics of a period, as text, JSON, CSV, HTML or Markdown
+    Report(report::Options),
+    /// The delivery metrics of the past, for Prometheus
+    #[command(subcommand)]
+    Export(export::Command),
     /// Alerts: send a test message to a receiver
     #[command(subcommand)]
     Alert(alert::Command),
@@ -134,6 +141,8 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Import(command) => import::run(command, cli.output).await,
         Command::Explain(options) => explain::run(options, cli.output).await,
         Command::Compare(options) => compare::run(options, cli.output).await,
+        Command::Report(options) => report::run(options, cli.output).await,
+        Command::Export(command) => export::run(command).await,
         Command::Alert(command) => alert::run(command, cli.output).await,
         Command::Demo(options) => Ok(demo::run(options, cli.output).await?),
     }

@@ -1,9 +1,10 @@
 //! A running DevPulse, through its API.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::{Method, StatusCode};
+use reqwest::{Client, Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
@@ -24,6 +25,9 @@ pub struct Server {
     /// The API key; better given as a variable than on the command line
     #[arg(long, env = "DEVPULSE_KEY", hide_env_values = true)]
     key: Option<String>,
+    /// One for all calls, so that connections are used again.
+    #[arg(skip)]
+    client: OnceLock<Client>,
 }
 
 /// Query parameters; what is `None` is not asked for.
@@ -71,7 +75,7 @@ impl Server {
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
         let unreachable = |source| Failure::Server { server: self.server.to_string(), source };
-        let mut request = outbound::client(PATIENCE).map_err(unreachable)?.request(method, self.url(path, query)?);
+        let mut request = self.client().map_err(unreachable)?.request(method, self.url(path, query)?);
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
         }
@@ -95,7 +99,7 @@ impl Server {
     pub async fn send_lines(&self, lines: String) -> Result<Option<Value>, Failure> {
         let unreachable = |source| Failure::Server { server: self.server.to_string(), source };
         let url = self.url(&["events"], &[("receipt", Some("items"))])?;
-        let mut request = outbound::client(PATIENCE_WITH_EVENTS).map_err(unreachable)?.post(url);
+        let mut request = self.client().map_err(unreachable)?.post(url).timeout(PATIENCE_WITH_EVENTS);
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
         }
@@ -107,6 +111,14 @@ impl Server {
         }
         let body = response.json::<Value>().await.map_err(unreachable)?;
         if status.is_success() { Ok(Some(body)) } else { Err(self.refused(status, &body)) }
+    }
+
+    fn client(&self) -> Result<Client, reqwest::Error> {
+        if let Some(client) = self.client.get() {
+            return Ok(client.clone());
+        }
+        let client = outbound::client(PATIENCE)?;
+        Ok(self.client.get_or_init(|| client).clone())
     }
 
     fn url(&self, path: &[&str], query: Query<'_>) -> Result<Url, Failure> {

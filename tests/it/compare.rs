@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::db::on_both;
 use crate::support::devpulse::DevPulse;
 
-const CONFIGURATION: &str = r#"
+const CONFIGURATION: &str = "
 teams:
   - {name: payments, time_zone: Europe/Berlin}
   - {name: discovery}
@@ -16,7 +16,7 @@ services:
   - {name: cart, team: payments, repository: acme/cart}
   - {name: search, team: discovery}
   - {name: quiet}
-"#;
+";
 
 const METRICS: [&str; 6] = [
     "deployment_frequency",
@@ -119,6 +119,19 @@ on_both! {
         }
         let json: Value = serde_json::from_str(&devpulse.ask(&["compare", "--by", "team", "--output", "json"])).unwrap();
         assert_eq!((names(&json), json["by"].as_str()), (vec!["discovery", "idle", "payments"], Some("team")));
+    }
+
+    async fn commands_read_every_page(db: Database) {
+        let devpulse = DevPulse::start(&db.url, "").await;
+        let now = Utc::now();
+        let all: Vec<String> = (0..120).map(|i| format!("s{i:03}")).collect();
+        let events: Vec<Value> = all.iter().map(|name| deployment(now, name, &format!("{name}-1"), 5, &[1, 2, 3, 4, 5])).collect();
+        devpulse.post_events(&Value::Array(events)).await;
+        let json: Value = serde_json::from_str(&devpulse.ask(&["compare", "--output", "json"])).unwrap();
+        assert_eq!((names(&json), &json["next"]), (all.iter().map(String::as_str).collect(), &Value::Null));
+        // Six hundred changes, of which a page holds five hundred.
+        let json: Value = serde_json::from_str(&devpulse.ask(&["explain", "change_lead_time", "--output", "json"])).unwrap();
+        assert_eq!((json["n"].as_u64(), json["included"].as_array().unwrap().len(), &json["next"]), (Some(600), 600, &Value::Null));
     }
 
     async fn what_cannot_be_compared_is_refused(db: Database) {

@@ -15,6 +15,7 @@
 
 mod support;
 
+mod agreement;
 mod alertmanager;
 mod alerts;
 mod alerts_api;
@@ -29,6 +30,7 @@ mod documents;
 mod dora;
 mod end_to_end;
 mod evaluator;
+mod export;
 mod github;
 mod import;
 mod ingest;
@@ -40,6 +42,7 @@ mod openapi;
 mod outages;
 mod pagerduty;
 mod permutations;
+mod report;
 mod rollbacks;
 mod slos;
 mod store;
