@@ -2,17 +2,22 @@
 
 mod alert;
 mod check;
+mod compare;
 pub mod demo;
 mod explain;
+mod export;
 mod failure;
+mod figures;
 mod import;
 mod incident;
 mod keys;
 mod leader;
 mod output;
 mod remote;
+mod report;
 mod rollback;
 mod rollback_text;
+mod selection;
 mod serve;
 
 use std::path::{Path, PathBuf};
@@ -70,6 +75,13 @@ enum Command {
     Import(import::Command),
     /// Every row behind a delivery metric, and every row left out, with the reason
     Explain(explain::Options),
+    /// Services or teams side by side, each with its delivery metrics
+    Compare(compare::Options),
+    /// The delivery metrics of a period, as text, JSON, CSV, HTML or Markdown
+    Report(report::Options),
+    /// The delivery metrics of the past, for Prometheus
+    #[command(subcommand)]
+    Export(export::Command),
     /// Alerts: send a test message to a receiver
     #[command(subcommand)]
     Alert(alert::Command),
@@ -128,6 +140,9 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Incident(command) => incident::run(command, cli.output).await,
         Command::Import(command) => import::run(command, cli.output).await,
         Command::Explain(options) => explain::run(options, cli.output).await,
+        Command::Compare(options) => compare::run(options, cli.output).await,
+        Command::Report(options) => report::run(options, cli.output).await,
+        Command::Export(command) => export::run(command).await,
         Command::Alert(command) => alert::run(command, cli.output).await,
         Command::Demo(options) => Ok(demo::run(options, cli.output).await?),
     }

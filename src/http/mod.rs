@@ -4,6 +4,7 @@ pub mod alerts;
 pub mod auth;
 mod body;
 pub mod changes;
+pub mod compare;
 mod connections;
 pub mod deployments;
 pub mod dora;

@@ -3,7 +3,7 @@
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
-    alerts, changes, deployments, dora, events, health, incidents, index, links, metrics, openapi, quarantine,
+    alerts, changes, compare, deployments, dora, events, health, incidents, index, links, metrics, openapi, quarantine,
     rollbacks, services, slos, stream, webhooks,
 };
 use crate::config::Config;
@@ -15,7 +15,7 @@ pub fn configure(routes: &mut ServiceConfig) {
     routes.service(metrics::scrape).service(openapi::describe);
     routes.service(stream::listen);
     routes.configure(events::configure).configure(webhooks::configure);
-    routes.configure(dora::configure).configure(services::configure);
+    routes.configure(dora::configure).configure(compare::configure).configure(services::configure);
     routes.configure(deployments::configure).configure(changes::configure).configure(incidents::configure);
     routes.configure(links::configure);
     routes.configure(slos::configure).configure(alerts::configure);

@@ -26,7 +26,7 @@ use crate::time::{Timestamp, short};
 const LAST_DEPLOYMENT: &str = "devpulse_last_deployment_timestamp_seconds";
 
 /// The gauge of a metric, and the gauge of how many samples it was computed from.
-const fn names(metric: Metric) -> (&'static str, &'static str) {
+pub const fn names(metric: Metric) -> (&'static str, &'static str) {
     match metric {
         Metric::DeploymentFrequency => {
             ("devpulse_dora_deployment_frequency_per_day", "devpulse_dora_deployment_frequency_samples")

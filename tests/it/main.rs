@@ -15,12 +15,14 @@
 
 mod support;
 
+mod agreement;
 mod alertmanager;
 mod alerts;
 mod alerts_api;
 mod bad_input;
 mod cli;
 mod committer;
+mod compare;
 mod config;
 mod crash;
 mod demo;
@@ -28,6 +30,7 @@ mod documents;
 mod dora;
 mod end_to_end;
 mod evaluator;
+mod export;
 mod github;
 mod import;
 mod ingest;
@@ -39,6 +42,7 @@ mod openapi;
 mod outages;
 mod pagerduty;
 mod permutations;
+mod report;
 mod rollbacks;
 mod slos;
 mod store;

@@ -7,6 +7,7 @@ pub mod db;
 pub mod devpulse;
 pub mod github;
 pub mod haproxy;
+pub mod html;
 pub mod http;
 pub mod peer;
 pub mod ports;
