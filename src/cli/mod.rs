@@ -14,6 +14,7 @@ mod remote;
 mod rollback;
 mod rollback_text;
 mod serve;
+mod sources;
 
 use std::path::{Path, PathBuf};
 
@@ -70,6 +71,8 @@ enum Command {
     Import(import::Command),
     /// Every row behind a delivery metric, and every row left out, with the reason
     Explain(explain::Options),
+    /// Sources of a running DevPulse: the last event of each, and what became of what they sent
+    Sources(sources::Options),
     /// Alerts: send a test message to a receiver
     #[command(subcommand)]
     Alert(alert::Command),
@@ -128,6 +131,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Incident(command) => incident::run(command, cli.output).await,
         Command::Import(command) => import::run(command, cli.output).await,
         Command::Explain(options) => explain::run(options, cli.output).await,
+        Command::Sources(options) => sources::run(options, cli.output).await,
         Command::Alert(command) => alert::run(command, cli.output).await,
         Command::Demo(options) => Ok(demo::run(options, cli.output).await?),
     }

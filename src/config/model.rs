@@ -226,6 +226,14 @@ pub struct Sources {
     pub pagerduty: Option<PagerDuty>,
 }
 
+impl Sources {
+    /// Names of those that are configured.
+    pub fn configured(&self) -> Vec<&'static str> {
+        let all = [("github", self.github.is_some()), ("pagerduty", self.pagerduty.is_some())];
+        all.into_iter().filter(|(_, configured)| *configured).map(|(name, _)| name).collect()
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct PagerDuty {
     pub secret: SecretString,

@@ -15,5 +15,6 @@ pub mod pagerduty;
 pub mod receipt;
 pub mod signature;
 pub mod source;
+pub mod tally;
 mod wire;
 mod writer;

@@ -41,4 +41,5 @@ mod pagerduty;
 mod permutations;
 mod rollbacks;
 mod slos;
+mod sources;
 mod store;

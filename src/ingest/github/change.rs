@@ -9,7 +9,7 @@ use crate::event::{ChangeEvent, DeliveryEvent, EntityKey, PullRequest};
 use crate::ingest::committer::Fact;
 use crate::ingest::fault::{Fault, NAME, PATH, SHA};
 use crate::ingest::key::fact;
-use crate::ingest::source::Reading;
+use crate::ingest::source::{Reading, Skip};
 use crate::ingest::wire::{Field, Raw, Text, read};
 use crate::time::Timestamp;
 
@@ -18,7 +18,7 @@ const MAX_PATHS: usize = 1_000;
 
 /// Commits pushed to the default branch are merged; others are not yet, whatever they are.
 pub fn push(payload: PushPayload<'_>, context: &Context<'_>) -> Result<Reading, Fault> {
-    let skipped = |reason: String| Ok(Reading::Skipped(reason));
+    let skipped = |words: String| Ok(Reading::skipped(Skip::NotMerged, words));
     let git_ref = payload.git_ref.needed("/ref", NAME, "which branch or tag was pushed?")?;
     if payload.deleted == Field::Given(true) {
         return skipped(format!("{git_ref} was deleted"));
@@ -39,7 +39,7 @@ pub fn push(payload: PushPayload<'_>, context: &Context<'_>) -> Result<Reading, 
     };
     let commits = payload.commits.required("/commits", "a push lists its commits")?;
     if commits.is_empty() {
-        return skipped("the push brought no commits".to_owned());
+        return Ok(Reading::skipped(Skip::NoChange, "the push brought no commits"));
     }
     let facts = commits.into_iter().enumerate().map(|(i, raw)| commit(i, raw, pushed_at, &repo, context));
     Ok(Reading::Facts(facts.collect::<Result<_, _>>()?))
@@ -103,7 +103,7 @@ fn paths(lists: [Field<Vec<Field<Text<'_>>>>; 3]) -> Vec<String> {
 
 /// A merged pull request tells the times of the review of the commit it became.
 pub fn pull_request(payload: PullRequestPayload<'_>, raw: &str, context: &Context<'_>) -> Result<Reading, Fault> {
-    let skipped = |reason: String| Ok(Reading::Skipped(reason));
+    let skipped = |words: String| Ok(Reading::skipped(Skip::NotMerged, words));
     let action = payload.action.needed("/action", NAME, "what happened to the pull request?")?;
     if action != "closed" {
         return skipped(format!("{action}: a pull request becomes a change when it is merged"));

@@ -10,7 +10,7 @@ use super::workflow::counted_environment;
 use crate::event::{DeliveryEvent, DeploymentEvent, DeploymentKind, DeploymentOutcome, EntityKey};
 use crate::ingest::fault::{Fault, NAME, SHA, URL};
 use crate::ingest::key::fact;
-use crate::ingest::source::Reading;
+use crate::ingest::source::{Reading, Skip};
 use crate::ingest::wire::{Field, Raw, Text, read};
 use crate::time::Timestamp;
 
@@ -32,9 +32,11 @@ pub fn status(payload: DeploymentPayload<'_>, raw: &str, context: &Context<'_>) 
         "failure" | "error" => DeploymentOutcome::Failed,
         "in_progress" | "queued" | "pending" | "waiting" => DeploymentOutcome::InProgress,
         "inactive" => {
-            return Ok(Reading::Skipped("inactive: a later deployment has replaced this one".to_owned()));
+            return Ok(Reading::skipped(Skip::NoChange, "inactive: a later deployment has replaced this one"));
         }
-        unknown => return Ok(Reading::Skipped(format!("the state {unknown} is not known to DevPulse"))),
+        unknown => {
+            return Ok(Reading::skipped(Skip::UnusedEvent, format!("the state {unknown} is not known to DevPulse")));
+        }
     };
     let at = "/deployment_status/created_at";
     let time = status.created_at.clone().moment(at)?;
@@ -64,8 +66,8 @@ fn facts(
     if let Field::Given(run) = &payload.run
         && counted_environment(run, &payload.workflow, context).as_deref() == Some(environment.as_str())
     {
-        let reason = "the workflow run that made this deployment is itself counted as the deployment";
-        return Ok(Reading::Skipped(reason.to_owned()));
+        let words = "the workflow run that made this deployment is itself counted as the deployment";
+        return Ok(Reading::skipped(Skip::CountedElsewhere, words));
     }
     let declared = declared(&deployment.payload);
     let id = deployment.id.clone().required("/deployment/id", "which deployment is it?")?;

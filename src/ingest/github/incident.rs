@@ -10,7 +10,7 @@ use crate::event::{DeliveryEvent, EntityKey, IncidentEvent, IncidentStatus};
 use crate::ingest::committer::Fact;
 use crate::ingest::fault::{Fault, NAME, TITLE};
 use crate::ingest::key::fact;
-use crate::ingest::source::Reading;
+use crate::ingest::source::{Reading, Skip};
 use crate::ingest::wire::{Field, Text};
 use crate::time::Timestamp;
 
@@ -24,7 +24,6 @@ struct Step {
 }
 
 pub fn issue(payload: IssuePayload<'_>, raw: &str, context: &Context<'_>) -> Result<Reading, Fault> {
-    let skipped = |reason: String| Ok(Reading::Skipped(reason));
     let action = payload.action.needed("/action", NAME, "what happened to the issue?")?;
     let issue = payload.issue.required("/issue", "GitHub describes the issue there")?;
     let labels = names(&issue);
@@ -40,11 +39,12 @@ pub fn issue(payload: IssuePayload<'_>, raw: &str, context: &Context<'_>) -> Res
         _ => labelled,
     };
     if !concerned {
-        return skipped("no label of sources.github.incident_labels makes this issue an incident".to_owned());
+        let words = "no label of sources.github.incident_labels makes this issue an incident";
+        return Ok(Reading::skipped(Skip::NotAnIncident, words));
     }
     let steps = steps(&action, &issue)?;
     if steps.is_empty() {
-        return skipped(format!("{action} changes nothing about the incident"));
+        return Ok(Reading::skipped(Skip::NoChange, format!("{action} changes nothing about the incident")));
     }
     let repo = Repo::of(repository(payload.repository)?.full_name, context)?;
     let facts = steps.into_iter().map(|step| incident(&step, &issue, &labels, &repo, raw, context));
