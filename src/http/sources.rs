@@ -30,6 +30,8 @@ struct SourceStatus {
     /// When the last one came that brought something new.
     last_accepted_at: Option<Timestamp>,
     accepted: i64,
+    /// Parts of `accepted`: the source did not tell everything, such as all commits of a large push.
+    partial: i64,
     duplicate: i64,
     skipped: i64,
     /// Parts of `skipped`.
@@ -60,7 +62,7 @@ struct SourceList {
 #[utoipa::path(tag = "events", responses(
     (status = 200, body = SourceList, example = json!({"items": [{
         "source": "github", "configured": true, "last_event_at": "2026-01-05T10:04:00Z",
-        "last_accepted_at": "2026-01-05T10:04:00Z", "accepted": 41, "duplicate": 1, "skipped": 7,
+        "last_accepted_at": "2026-01-05T10:04:00Z", "accepted": 41, "partial": 0, "duplicate": 1, "skipped": 7,
         "skipped_because": [{"reason": "not_merged", "count": 7, "last_at": "2026-01-05T09:58:00Z"}], "invalid": 0,
         "failed_signatures": 0, "last_failed_signature_at": null,
     }]})),
@@ -97,8 +99,9 @@ impl SourceStatus {
                 self.last_failed_signature_at = self.last_failed_signature_at.max(last);
                 return;
             }
-            "accepted" => {
+            "accepted" | "partial" => {
                 self.accepted += row.count;
+                self.partial += if row.outcome == "partial" { row.count } else { 0 };
                 self.last_accepted_at = self.last_accepted_at.max(last);
             }
             "duplicate" => self.duplicate += row.count,

@@ -4,11 +4,25 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::committer::Fact;
+use crate::config::EnvironmentNames;
+use crate::config::model::Service;
+use crate::time::Timestamp;
+
+/// What reading depends on besides the body; `S` are the source's own settings.
+#[derive(Debug)]
+pub struct Context<'a, S> {
+    pub received_at: Timestamp,
+    pub settings: &'a S,
+    pub services: &'a [Service],
+    pub environments: EnvironmentNames<'a>,
+}
 
 /// What a delivery says.
 #[derive(Debug, Clone)]
 pub enum Reading {
     Facts(Vec<Fact>),
+    /// Facts, and in words what of it the source did not tell.
+    Partial(Vec<Fact>, String),
     /// Nothing that counts, and why: for counting, and in words.
     Skipped(Skip, String),
 }

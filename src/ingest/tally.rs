@@ -20,6 +20,8 @@ pub const NATIVE: &str = "native";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Became {
     Accepted,
+    /// Accepted, and the source did not tell everything.
+    Partial,
     Duplicate,
     Skipped(Skip),
     Invalid,
@@ -28,10 +30,11 @@ pub enum Became {
 }
 
 impl Became {
-    /// As in the database and on `/metrics`.
+    /// As in the database.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
+            Self::Partial => "partial",
             Self::Duplicate => "duplicate",
             Self::Skipped(_) => "skipped",
             Self::Invalid => "invalid",
@@ -67,7 +70,8 @@ pub struct Tally(Mutex<Counts>);
 impl Tally {
     /// Counts one delivery of a webhook, here and on `/metrics`.
     pub fn delivery(&self, source: &'static str, became: Became, at: Timestamp) {
-        count_delivery(source, became.name());
+        let shown = if became == Became::Partial { Became::Accepted } else { became };
+        count_delivery(source, shown.name());
         self.add(source, became, 1, at);
     }
 

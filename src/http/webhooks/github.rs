@@ -7,11 +7,11 @@ use super::proof::Proof;
 use super::receive::{Delivered, Read};
 use super::{DeliveryReceipt, Source};
 use crate::app::App;
+use crate::config::Config;
 use crate::config::model::GitHub;
-use crate::config::{Config, EnvironmentNames};
 use crate::http::Problem;
 use crate::http::body::single_header;
-use crate::ingest::github::{self, Context};
+use crate::ingest::github;
 use crate::ingest::key::request_key;
 use crate::ingest::signature::Style;
 
@@ -59,22 +59,16 @@ pub async fn post_github(
     SOURCE.receive(&app, (&request, payload), &proof, reading).await
 }
 
-fn read(config: &Config, github: &GitHub, request: &HttpRequest, delivered: &Delivered<'_>) -> Read {
+fn read(config: &Config, settings: &GitHub, request: &HttpRequest, delivered: &Delivered<'_>) -> Read {
     let Some(event) = single_header(request, &EVENT, 100)? else {
         return Err(Problem::bad_request("bad_header", "X-GitHub-Event is missing").at(EVENT.as_str()));
     };
-    let Delivered { text, received_at } = *delivered;
+    let text = delivered.text;
     let content_type = single_header(request, &CONTENT_TYPE, 255)?.unwrap_or_default();
     let form = content_type.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded");
     let json = if form { form_payload(text)? } else { text.into() };
     let key = single_header(request, &DELIVERY, 200)?.map(|id| request_key(&["github-delivery", &id], text.as_bytes()));
-    let context = Context {
-        received_at,
-        github,
-        services: &config.services,
-        environments: EnvironmentNames::new(&config.environments),
-    };
-    Ok((github::parse(&event, &json, &context)?, key))
+    Ok((github::parse(&event, &json, &delivered.context(config, settings))?, key))
 }
 
 /// GitHub's other way of sending: a form with the JSON in `payload`.

@@ -1,7 +1,12 @@
 //! `POST /api/v1/webhooks/…`: events from systems that send in their own words.
 
 pub mod alertmanager;
+pub mod azure_devops;
+pub mod bitbucket;
+pub mod circleci;
 pub mod github;
+pub mod gitlab;
+pub mod jenkins;
 pub mod pagerduty;
 pub mod proof;
 mod receive;
@@ -12,11 +17,21 @@ pub use receive::{DeliveryReceipt, Source};
 
 pub fn configure(routes: &mut ServiceConfig) {
     routes.service(github::post_github).service(alertmanager::post_alertmanager);
-    routes.service(pagerduty::post_pagerduty);
+    routes.service(pagerduty::post_pagerduty).service(gitlab::post_gitlab);
+    routes.service(jenkins::post_jenkins).service(circleci::post_circleci);
+    routes.service(azure_devops::post_azure_devops).service(bitbucket::post_bitbucket);
 }
 
 /// Whose deliveries prove themselves by a signature or a token of their own rather than by a key.
-const SIGNED: &[&Source] = &[&github::SOURCE, &pagerduty::SOURCE];
+const SIGNED: &[&Source] = &[
+    &azure_devops::SOURCE,
+    &bitbucket::SOURCE,
+    &circleci::SOURCE,
+    &github::SOURCE,
+    &gitlab::SOURCE,
+    &jenkins::SOURCE,
+    &pagerduty::SOURCE,
+];
 
 pub fn is_signed(path: &str) -> bool {
     let name = path.strip_prefix("/api/v1/webhooks/");

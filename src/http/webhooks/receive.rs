@@ -8,13 +8,14 @@ use utoipa::ToSchema;
 
 use super::proof::{Doubt, Proof};
 use crate::app::App;
+use crate::config::{Config, EnvironmentNames};
 use crate::event::TelemetryBatch;
 use crate::http::Problem;
 use crate::http::body::single_header;
 use crate::ingest::committer::{Committed, Fact, RequestKey, Submission};
 use crate::ingest::decode::{self, Encoding};
 use crate::ingest::metrics::{Outcome, count_events};
-use crate::ingest::source::Reading;
+use crate::ingest::source::{Context, Reading};
 use crate::ingest::tally::Became;
 use crate::time::Timestamp;
 
@@ -32,6 +33,17 @@ pub struct Delivered<'a> {
     pub received_at: Timestamp,
 }
 
+impl Delivered<'_> {
+    pub fn context<'c, S>(&self, config: &'c Config, settings: &'c S) -> Context<'c, S> {
+        Context {
+            received_at: self.received_at,
+            settings,
+            services: &config.services,
+            environments: EnvironmentNames::new(&config.environments),
+        }
+    }
+}
+
 /// What a delivery says, and the key that a repetition of it has.
 pub type Read = Result<(Reading, Option<RequestKey>), Problem>;
 
@@ -41,7 +53,7 @@ pub struct DeliveryReceipt {
     pub outcome: DeliveryOutcome,
     /// Facts newly taken in.
     pub events: usize,
-    /// Why nothing was taken in.
+    /// Why nothing was taken in; or what the source did not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -61,7 +73,7 @@ impl Source {
         settings.ok_or_else(|| {
             let Self { name, title } = self;
             Problem::not_found(format!(
-                "{title} is not configured as a source: set sources.{name} in the configuration"
+                "{title} is not configured as a source: set sources.{name}.secret to the webhook's secret"
             ))
         })
     }
@@ -87,8 +99,10 @@ impl Source {
         app.tally.delivery(self.name, Became::Unsigned, app.clock.now());
         let (carrier, name) = (proof.name(), self.name);
         let detail = match doubt {
-            Doubt::Missing => format!("{carrier} is missing: give the webhook the secret of sources.{name}"),
-            Doubt::Misfit => format!("{carrier} does not fit: the webhook's secret is not that of sources.{name}"),
+            Doubt::Missing => format!("{carrier} is missing: give the webhook the secret of sources.{name}.secret"),
+            Doubt::Misfit => {
+                format!("{carrier} does not fit: the webhook's secret is not that of sources.{name}.secret")
+            }
         };
         Problem::new(StatusCode::UNAUTHORIZED, "bad_signature", detail)
     }
@@ -112,7 +126,11 @@ impl Source {
             }
             (Reading::Facts(facts), key) => {
                 let committed = submit(app, received_at, key, facts).await?;
-                taken(&committed, became)?
+                taken(&committed, None, became)?
+            }
+            (Reading::Partial(facts, missing), key) => {
+                let committed = submit(app, received_at, key, facts).await?;
+                taken(&committed, Some(missing), became)?
             }
         };
         Ok(web::Json(receipt))
@@ -144,7 +162,7 @@ async fn submit(
     Ok(committed)
 }
 
-fn taken(committed: &Committed, became: impl Fn(Became)) -> Result<DeliveryReceipt, Problem> {
+fn taken(committed: &Committed, missing: Option<String>, became: impl Fn(Became)) -> Result<DeliveryReceipt, Problem> {
     let duplicate = |reason: &str| {
         became(Became::Duplicate);
         DeliveryReceipt { outcome: DeliveryOutcome::Duplicate, events: 0, reason: Some(reason.to_owned()) }
@@ -154,8 +172,8 @@ fn taken(committed: &Committed, became: impl Fn(Became)) -> Result<DeliveryRecei
         Committed::Taken { facts, .. } => match facts.iter().filter(|new| **new).count() {
             0 => Ok(duplicate("everything it says was taken in before")),
             events => {
-                became(Became::Accepted);
-                Ok(DeliveryReceipt { outcome: DeliveryOutcome::Accepted, events, reason: None })
+                became(if missing.is_some() { Became::Partial } else { Became::Accepted });
+                Ok(DeliveryReceipt { outcome: DeliveryOutcome::Accepted, events, reason: missing })
             }
         },
         Committed::KeyReused => {

@@ -6,25 +6,15 @@
 mod change;
 mod deployment;
 mod incident;
-mod place;
 mod shapes;
 mod workflow;
 
 use super::fault::Fault;
-use super::source::{Reading, Skip};
+use super::source::{self, Reading, Skip};
 use super::wire::read;
-use crate::config::EnvironmentNames;
-use crate::config::model::{GitHub, Service};
-use crate::time::Timestamp;
+use crate::config::model::GitHub;
 
-/// What reading depends on besides the body.
-#[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
-    pub received_at: Timestamp,
-    pub github: &'a GitHub,
-    pub services: &'a [Service],
-    pub environments: EnvironmentNames<'a>,
-}
+pub type Context<'a> = source::Context<'a, GitHub>;
 
 /// Events that GitHub may send and that say nothing about delivery on their own: name, why, in words.
 const NOT_COUNTED: [(&str, Skip, &str); 4] = [

@@ -4,12 +4,11 @@
 use std::collections::BTreeMap;
 
 use super::Context;
-use super::deployment::{text, url};
-use super::place::{Repo, repository};
-use super::shapes::{Workflow, WorkflowPayload, WorkflowRun};
+use super::shapes::{Workflow, WorkflowPayload, WorkflowRun, repo, repository};
 use crate::event::{DeliveryEvent, DeploymentEvent, DeploymentOutcome, EntityKey};
 use crate::ingest::fault::{Fault, NAME, SHA};
 use crate::ingest::key::fact;
+use crate::ingest::lenient::{text, url};
 use crate::ingest::source::{Reading, Skip};
 use crate::ingest::wire::Field;
 use crate::time::Timestamp;
@@ -30,14 +29,14 @@ pub fn counted_environment(
         // Paths of runs may carry the ref: `.github/workflows/deploy.yml@refs/heads/main`.
         let path = name.split('@').next().unwrap_or(name);
         let file = path.rsplit('/').next().unwrap_or(path);
-        let workflows = &context.github.deployment_workflows;
+        let workflows = &context.settings.deployment_workflows;
         workflows.get(&**name).or_else(|| workflows.get(path)).or_else(|| workflows.get(file))
     });
     found.map(|environment| context.environments.canonical(environment).to_owned())
 }
 
 pub fn run(payload: WorkflowPayload<'_>, raw: &str, context: &Context<'_>) -> Result<Reading, Fault> {
-    let repo = Repo::of(repository(payload.repository)?.full_name, context)?;
+    let repo = repo(repository(payload.repository)?.full_name, context)?;
     let run = payload.run.required("/workflow_run", "GitHub describes the run there")?;
     let Some(environment) = counted_environment(&run, &payload.workflow, context) else {
         let words = "this workflow is not named in sources.github.deployment_workflows";
