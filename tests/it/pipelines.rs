@@ -91,3 +91,43 @@ async fn a_workflow_of_circleci_counts_once() {
     assert_eq!(outcome(deliver(&devpulse, "circleci", &workflow, signed(SECRET)).await), "duplicate");
     assert_eq!(deployments(&devpulse, "checkout").await, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stage_of_azure_devops_counts_once() {
+    let (_database, devpulse) =
+        start("azure_devops", "deployment_stages: {shop/deploy: production}, services: {deploy: checkout}").await;
+    let stage = json!({"eventType": "ms.vss-pipelines.stage-state-changed-event", "createdDate": "2026-01-05T10:04:00Z",
+        "resource": {"stage": {"name": "deploy", "state": "completed", "result": "succeeded"}, "run": {"id": 7},
+            "pipeline": {"name": "shop"}}});
+    let with = |password: &'static str| move |request: RequestBuilder, _: &str| request.basic_auth("", Some(password));
+    refused(deliver(&devpulse, "azure_devops", &stage, |request, _| request).await);
+    refused(deliver(&devpulse, "azure_devops", &stage, with("guess")).await);
+    assert_eq!(outcome(deliver(&devpulse, "azure_devops", &stage, with(SECRET)).await), "accepted");
+    assert_eq!(outcome(deliver(&devpulse, "azure_devops", &stage, with(SECRET)).await), "duplicate");
+    assert_eq!(deployments(&devpulse, "checkout").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_of_bitbucket_counts_once() {
+    let (_database, devpulse) = start("bitbucket", "deployment_statuses: {deploy: production}").await;
+    let status = json!({"repository": {"full_name": "acme/checkout"}, "commit_status": {"key": "deploy",
+        "state": "SUCCESSFUL", "updated_on": "2026-01-05T10:04:00+00:00",
+        "links": {"commit": {"href": "https://api.bitbucket.org/2.0/repositories/acme/checkout/commit/9fec847784abb10b2fa567ee63b85bd238955d0e"}}}});
+    let signed = |secret: &'static str, id: &'static str| {
+        move |request: RequestBuilder, body: &str| {
+            let signature = format!("sha256={}", hex_signature(secret, body.as_bytes()));
+            let request = request.header("x-hub-signature", signature).header("x-request-uuid", id);
+            request.header("x-event-key", "repo:commit_status_updated")
+        }
+    };
+    refused(deliver(&devpulse, "bitbucket", &status, signed("guess", "1")).await);
+    let (code, answer) = deliver(&devpulse, "bitbucket", &status, |request, body| {
+        request.header("x-hub-signature", format!("sha256={}", hex_signature(SECRET, body.as_bytes())))
+    })
+    .await;
+    assert_eq!((code, &answer["pointer"]), (400, &json!("x-event-key")), "{answer}");
+    assert_eq!(outcome(deliver(&devpulse, "bitbucket", &status, signed(SECRET, "1")).await), "accepted");
+    assert_eq!(outcome(deliver(&devpulse, "bitbucket", &status, signed(SECRET, "1")).await), "duplicate");
+    assert_eq!(outcome(deliver(&devpulse, "bitbucket", &status, signed(SECRET, "2")).await), "duplicate");
+    assert_eq!(deployments(&devpulse, "checkout").await, 1);
+}
