@@ -3,7 +3,7 @@
 
 use super::place::{Repo, service_named};
 use super::source::Context;
-use crate::config::model::Pipelines;
+use crate::config::model::{Pipelines, Service};
 use crate::event::{DeploymentEvent, DeploymentOutcome, EntityKey};
 use crate::time::Timestamp;
 
@@ -49,7 +49,8 @@ impl Run {
         let hints: Vec<&str> = self.names.iter().map(String::as_str).collect();
         let home = self.repository.as_deref().unwrap_or(self.scope.as_str());
         let repo = Repo::new(self.system, home, context.services);
-        let named = || service_named(context.services.iter(), &hints).map(|service| service.name.clone());
+        let all: Vec<&Service> = context.services.iter().collect();
+        let named = || service_named(&all, &hints).map(|service| service.name.clone());
         repo.configured_service(&hints).or_else(named).unwrap_or_else(|| repo.service(&[]))
     }
 }

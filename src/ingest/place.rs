@@ -50,7 +50,7 @@ impl<'a> Repo<'a> {
     pub fn configured_service(&self, hints: &[&str]) -> Option<String> {
         let service = match self.services.as_slice() {
             [only] => Some(*only),
-            several => service_named(several.iter().copied(), hints),
+            several => service_named(several, hints),
         };
         service.map(|service| service.name.clone())
     }
@@ -70,7 +70,7 @@ impl<'a> Repo<'a> {
     /// `environment` without the name of a service of this repository, as in `production` for
     /// `checkout-production`, where several services share the repository.
     fn without_service<'n>(&self, environment: &'n str) -> Option<&'n str> {
-        let service = service_named(self.services.iter().copied(), &[environment])?;
+        let service = service_named(&self.services, &[environment])?;
         let (before, after) = word(environment, &service.name)?;
         let separator = |c: char| !c.is_alphanumeric();
         let rest = [before, after].map(|part| part.trim_matches(separator));
@@ -96,9 +96,9 @@ impl<'a> Repo<'a> {
 }
 
 /// The service whose name stands in the first of `hints` as a word of its own; the longest name wins.
-pub fn service_named<'a>(services: impl Iterator<Item = &'a Service> + Clone, hints: &[&str]) -> Option<&'a Service> {
+pub fn service_named<'a>(services: &[&'a Service], hints: &[&str]) -> Option<&'a Service> {
     hints.iter().find_map(|hint| {
-        let named = services.clone().filter(|service| word(hint, &service.name).is_some());
+        let named = services.iter().copied().filter(|service| word(hint, &service.name).is_some());
         named.max_by_key(|service| service.name.len())
     })
 }

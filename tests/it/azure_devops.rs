@@ -10,6 +10,8 @@ use devpulse::ingest::source::{Reading, Skip};
 use devpulse::time::Timestamp;
 use serde_json::{Value, json};
 
+use crate::support::mutilate::everywhere;
+
 fn stage() -> Value {
     json!({"id": "ac1dd6da-af30-43cb-8434-e1005864b0a3", "eventType": "ms.vss-pipelines.stage-state-changed-event",
         "publisherId": "pipelines", "message": {"text": "Run 2 stage __default succeeded."},
@@ -187,6 +189,14 @@ fn pushes_and_completed_pull_requests_are_changes() {
     // The event comes for every attempt to merge.
     assert_eq!(why(&with(&pull_request(), "/resource/status", "active"), ""), Skip::NotMerged);
     assert_eq!(why(&with(&pull_request(), "/resource/targetRefName", "refs/heads/release"), ""), Skip::NotMerged);
+}
+
+#[test]
+fn mutilated_bodies_get_an_outcome_too() {
+    for body in [stage(), release(), build(), push(), pull_request()] {
+        let places = everywhere(&body, 6, |body| read(body, &[("__default", "production"), ("Dev", "production")]));
+        assert!(places > 10);
+    }
 }
 
 #[test]

@@ -11,6 +11,8 @@ use devpulse::ingest::source::{Reading, Skip};
 use devpulse::time::Timestamp;
 use serde_json::{Value, json};
 
+use crate::support::mutilate::everywhere;
+
 fn repository() -> Value {
     json!({"type": "repository", "full_name": "arolgroup/j0664-ns2-firmware", "name": "j0664-ns2-firmware", "scm": "git"})
 }
@@ -125,6 +127,16 @@ fn a_status_that_the_configuration_names_is_a_deployment() {
         body["commit_status"]["state"] = json!(state);
         let Ok(Reading::Facts(facts)) = read(event, &body, &[("mybuildtool", "production")]) else { panic!() };
         assert_eq!(deployed(&facts).outcome, outcome);
+    }
+}
+
+#[test]
+fn mutilated_bodies_get_an_outcome_too() {
+    let named = [("mybuildtool", "production")];
+    for (event, body) in
+        [("repo:push", push()), ("pullrequest:fulfilled", fulfilled()), ("repo:commit_status_created", status())]
+    {
+        assert!(everywhere(&body, 6, |body| read(event, body, &named)) > 10);
     }
 }
 

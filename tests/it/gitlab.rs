@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::support::database::Database;
 use crate::support::devpulse::DevPulse;
 use crate::support::http::Answer;
+use crate::support::mutilate::everywhere;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_767_609_000);
 const SECRET: &str = "gitlab's secret";
@@ -69,6 +70,10 @@ fn incident() -> Value {
 }
 
 fn read(body: &Value) -> Result<Reading, Fault> {
+    parse_text(&body.to_string())
+}
+
+fn parse_text(body: &str) -> Result<Reading, Fault> {
     let settings = GitLab {
         secret: SECRET.into(),
         incident_labels: vec!["outage".to_owned()],
@@ -89,7 +94,7 @@ fn read(body: &Value) -> Result<Reading, Fault> {
     }];
     let environments = EnvironmentNames::new(&environments);
     let context = Context { received_at: NOW, settings: &settings, services: &services, environments };
-    parse(&body.to_string(), &context)
+    parse(body, &context)
 }
 
 fn facts(body: &Value) -> Vec<Fact> {
@@ -269,6 +274,17 @@ fn what_is_missing_is_named_and_the_rest_is_skipped() {
         [("pipeline", Skip::CountedElsewhere), ("build", Skip::CountedElsewhere), ("emoji", Skip::UnusedEvent)]
     {
         assert_eq!(skipped(&json!({"object_kind": kind})).0, why);
+    }
+}
+
+#[test]
+fn mutilated_bodies_get_an_outcome_too() {
+    for body in [deployment(), push(), merge_request(), incident()] {
+        assert!(everywhere(&body, 6, read) > 10);
+    }
+    let whole = push().to_string();
+    for cut in (0..whole.len()).step_by(13).filter(|cut| whole.is_char_boundary(*cut)) {
+        assert!(parse_text(&whole[..cut]).unwrap_err().is_malformed());
     }
 }
 

@@ -1,13 +1,46 @@
 //! CI systems over HTTP: whose delivery it is, that it counts once, and what `/api/v1/dora` makes of it.
 
+use std::collections::BTreeMap;
+
+use devpulse::config::EnvironmentNames;
+use devpulse::config::model::Pipelines;
+use devpulse::ingest::source::Context;
+use devpulse::ingest::{circleci, jenkins};
+use devpulse::time::Timestamp;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
 use crate::support::database::Database;
 use crate::support::devpulse::DevPulse;
 use crate::support::github::hex_signature;
+use crate::support::mutilate::everywhere;
 
 const SECRET: &str = "the secret of them all";
+
+/// A build that has ended at 2026-01-05T10:04:00Z, and so many milliseconds.
+fn build(phase: &str, millis: u64) -> Value {
+    json!({"name": "deploy", "url": "job/shop/job/deploy/", "build": {"number": 7, "phase": phase,
+            "status": "SUCCESS", "timestamp": 1_767_607_440_000_u64 + millis, "duration": 60_000,
+            "scm": {"url": "git@github.com:acme/checkout.git", "branch": "origin/main", "commit": "8f3c2d1a9b"}}})
+}
+
+fn workflow() -> Value {
+    json!({"id": "3888f21b", "type": "workflow-completed", "happened_at": "2026-01-05T10:04:00Z",
+        "project": {"name": "checkout", "slug": "gh/acme/checkout"},
+        "workflow": {"id": "fda08377", "name": "deploy", "status": "success", "created_at": "2026-01-05T10:00:00Z",
+            "stopped_at": "2026-01-05T10:04:00Z"},
+        "pipeline": {"vcs": {"target_repository_url": "https://github.com/acme/checkout", "revision": "8f3c2d1a9b"}}})
+}
+
+#[test]
+fn mutilated_bodies_get_an_outcome_too() {
+    let deployments: BTreeMap<_, _> = ["deploy"].map(|name| (name.to_owned(), "production".to_owned())).into();
+    let settings = Pipelines { secret: SECRET.into(), deployments, services: BTreeMap::new() };
+    let (received_at, environments) = (Timestamp::from_seconds(0), EnvironmentNames::new(&[]));
+    let context = Context { received_at, settings: &settings, services: &[], environments };
+    assert!(everywhere(&build("COMPLETED", 0), 6, |body| jenkins::parse(&body.to_string(), &context)) > 10);
+    assert!(everywhere(&workflow(), 6, |body| circleci::parse(&body.to_string(), &context)) > 10);
+}
 
 /// Posts a body to a source's endpoint; `prove` adds what proves it.
 async fn deliver(
@@ -53,12 +86,6 @@ fn outcome((status, body): (u16, Value)) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_of_jenkins_counts_once() {
     let (_database, devpulse) = start("jenkins", "deployment_jobs: {shop/deploy: prod-eu}").await;
-    // 2026-01-05T10:04:00Z
-    let build = |phase: &str, millis: u64| {
-        json!({"name": "deploy", "url": "job/shop/job/deploy/", "build": {"number": 7, "phase": phase,
-            "status": "SUCCESS", "timestamp": 1_767_607_440_000_u64 + millis, "duration": 60_000,
-            "scm": {"url": "git@github.com:acme/checkout.git", "branch": "origin/main", "commit": "8f3c2d1a9b"}}})
-    };
     let completed = build("COMPLETED", 0);
     let with =
         |password: &'static str| move |request: RequestBuilder, _: &str| request.basic_auth("jenkins", Some(password));
@@ -75,11 +102,7 @@ async fn a_build_of_jenkins_counts_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workflow_of_circleci_counts_once() {
     let (_database, devpulse) = start("circleci", "deployment_workflows: {deploy: production}").await;
-    let workflow = json!({"id": "3888f21b", "type": "workflow-completed", "happened_at": "2026-01-05T10:04:00Z",
-        "project": {"name": "checkout", "slug": "gh/acme/checkout"},
-        "workflow": {"id": "fda08377", "name": "deploy", "status": "success", "created_at": "2026-01-05T10:00:00Z",
-            "stopped_at": "2026-01-05T10:04:00Z"},
-        "pipeline": {"vcs": {"target_repository_url": "https://github.com/acme/checkout", "revision": "8f3c2d1a9b"}}});
+    let workflow = workflow();
     let signed = |secret: &'static str| {
         move |request: RequestBuilder, body: &str| {
             request.header("circleci-signature", format!("v1={}", hex_signature(secret, body.as_bytes())))

@@ -73,12 +73,9 @@ fn proof(secret: &SecretString) -> Proof<'_> {
 fn read(config: &Config, settings: &GitLab, request: &HttpRequest, delivered: &Delivered<'_>) -> Read {
     let text = delivered.text;
     let attempt = single_header(request, &IDEMPOTENCY_KEY, 200)?;
-    let key = match attempt {
-        Some(id) => Some(request_key(&["gitlab-delivery", &id], text.as_bytes())),
-        None => {
-            let id = single_header(request, &EVENT_ID, 200)?;
-            id.map(|id| request_key(&["gitlab-event", &id, text], text.as_bytes()))
-        }
-    };
+    let event = single_header(request, &EVENT_ID, 200)?;
+    let by_attempt = attempt.map(|id| request_key(&["gitlab-delivery", &id], text.as_bytes()));
+    let by_event = || event.map(|id| request_key(&["gitlab-event", &id, text], text.as_bytes()));
+    let key = by_attempt.or_else(by_event);
     Ok((gitlab::parse(text, &delivered.context(config, settings))?, key))
 }

@@ -8,6 +8,7 @@ pub mod devpulse;
 pub mod github;
 pub mod haproxy;
 pub mod http;
+pub mod mutilate;
 pub mod peer;
 pub mod ports;
 pub mod postgres;
