@@ -19,6 +19,7 @@ mod rollback;
 mod rollback_text;
 mod selection;
 mod serve;
+mod sources;
 
 use std::path::{Path, PathBuf};
 
@@ -82,6 +83,8 @@ enum Command {
     /// The delivery metrics of the past, for Prometheus
     #[command(subcommand)]
     Export(export::Command),
+    /// Sources of a running DevPulse: the last event of each, and what became of what they sent
+    Sources(sources::Options),
     /// Alerts: send a test message to a receiver
     #[command(subcommand)]
     Alert(alert::Command),
@@ -143,6 +146,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Compare(options) => compare::run(options, cli.output).await,
         Command::Report(options) => report::run(options, cli.output).await,
         Command::Export(command) => export::run(command).await,
+        Command::Sources(options) => sources::run(options, cli.output).await,
         Command::Alert(command) => alert::run(command, cli.output).await,
         Command::Demo(options) => Ok(demo::run(options, cli.output).await?),
     }

@@ -34,6 +34,7 @@ pub mod server;
 pub mod services;
 pub mod slos;
 mod slow;
+mod sources;
 mod stream;
 pub mod webhooks;
 

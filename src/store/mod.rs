@@ -29,6 +29,7 @@ pub mod rollback;
 pub mod schema;
 pub mod seen;
 mod series;
+pub mod source_count;
 pub mod telemetry;
 
 use std::ops::{Deref, DerefMut};

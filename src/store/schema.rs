@@ -66,6 +66,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    source_count (source, outcome, reason) {
+        source -> Text,
+        outcome -> Text,
+        reason -> Text,
+        count -> BigInt,
+        last_at -> BigInt,
+    }
+}
+
+diesel::table! {
     journal (replica, sequence) {
         replica -> Text,
         sequence -> BigInt,
@@ -330,6 +340,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     dora_arrival,
     dora_link,
     seen_key,
+    source_count,
     journal,
     series,
     bucket,

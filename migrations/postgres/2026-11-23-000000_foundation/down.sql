@@ -20,6 +20,7 @@ DROP TABLE error_group;
 DROP TABLE bucket;
 DROP TABLE series;
 DROP TABLE journal;
+DROP TABLE source_count;
 DROP TABLE seen_key;
 DROP TABLE incident;
 DROP TABLE change;

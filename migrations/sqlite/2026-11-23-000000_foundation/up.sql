@@ -157,6 +157,16 @@ CREATE TABLE seen_key (
 ) WITHOUT ROWID;
 CREATE INDEX seen_key_age ON seen_key (seen_at);
 
+-- What became of deliveries, by source: names from the program, never from a payload.
+CREATE TABLE source_count (
+    source TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    count BIGINT NOT NULL,
+    last_at BIGINT NOT NULL,
+    PRIMARY KEY (source, outcome, reason)
+);
+
 -- Telemetry: one opaque row per commit group until it is materialised.
 CREATE TABLE journal (
     replica TEXT NOT NULL,

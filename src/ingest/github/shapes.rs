@@ -1,6 +1,23 @@
 //! The parts of GitHub's payloads that DevPulse reads; everything else is skipped.
 
+use super::Context;
+use crate::ingest::fault::{Fault, NAME};
+use crate::ingest::place::Repo;
 use crate::ingest::wire::{Field, Raw, Text, object};
+
+pub fn repo<'a>(full_name: Field<Text<'_>>, context: &Context<'a>) -> Result<Repo<'a>, Fault> {
+    Repo::of("github", full_name, "/repository/full_name", context.services)
+}
+
+/// The repository's default branch; only its commits are merged changes.
+pub fn default_branch(repository: Field<Text<'_>>) -> Result<String, Fault> {
+    let fix = "without it nobody can tell which commits are merged";
+    Ok(repository.needed("/repository/default_branch", NAME, fix)?.into_owned())
+}
+
+pub fn repository(field: Field<Repository<'_>>) -> Result<Repository<'_>, Fault> {
+    field.required("/repository", "GitHub names the repository of every such event")
+}
 
 type List<T> = Vec<Field<T>>;
 
@@ -80,15 +97,6 @@ object! {
         deleted: "deleted" bool,
         repository: "repository" Repository<'a>,
         commits: "commits" List<Raw<'a>>,
-    }
-
-    pub struct Commit<'a> {
-        id: "id" Text<'a>,
-        message: "message" Text<'a>,
-        timestamp: "timestamp" Text<'a>,
-        added: "added" List<Text<'a>>,
-        removed: "removed" List<Text<'a>>,
-        modified: "modified" List<Text<'a>>,
     }
 
     pub struct PullRequestPayload<'a> {

@@ -9,6 +9,7 @@ pub mod github;
 pub mod haproxy;
 pub mod html;
 pub mod http;
+pub mod mutilate;
 pub mod peer;
 pub mod ports;
 pub mod postgres;
