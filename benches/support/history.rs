@@ -9,6 +9,7 @@ use devpulse::store::schema::{change, deployment, incident};
 use devpulse::store::{Conn, Store};
 use devpulse::time::Timestamp;
 use diesel::prelude::*;
+use diesel_async::SimpleAsyncConnection;
 
 const SECOND: i64 = 1_000_000;
 const HOUR: i64 = 3_600 * SECOND;
@@ -67,8 +68,16 @@ struct Rows {
 
 /// Writes the history of `size` that ends at `end`; says how far it is.
 pub async fn write(store: &Store, size: Size, end: Timestamp) {
+    // What is made up can be made up again: it need not survive a crash.
+    match &mut *store.begin().await.unwrap() {
+        Conn::SqliteWriter(c) => c.batch_execute("ROLLBACK; PRAGMA synchronous = OFF; BEGIN").await.unwrap(),
+        Conn::Postgres(_) | Conn::SqliteReader(_) => {}
+    }
     for number in 0..size.services {
         let mut tx = store.begin().await.unwrap();
+        if let Conn::Postgres(c) = &mut *tx {
+            c.batch_execute("SET LOCAL synchronous_commit = off").await.unwrap();
+        }
         insert(&mut tx, of_service(size, number, end)).await;
         tx.commit().await.unwrap();
         if (number + 1).is_multiple_of(200) {
@@ -82,11 +91,11 @@ fn of_service(size: Size, number: usize, end: Timestamp) -> Rows {
     let repository = format!("acme/{service}");
     let mut rows = Rows::default();
     let apart = size.days * DAY / i64::try_from(size.deployments_each).unwrap();
-    let mut at = end.micros() - size.days * DAY;
+    let start = end.micros() - size.days * DAY;
+    let mut finish = start;
     for step in 0..size.deployments_each {
-        let began = at;
-        at += apart / 2 + dice.below(apart);
-        let finish = at.min(end.micros() - SECOND);
+        let began = finish;
+        finish = start + apart * i64::try_from(step + 1).unwrap() - 1 - dice.below(apart);
         for change in 0..size.changes_per_deployment {
             let merged = began
                 + (finish - began) * i64::try_from(change + 1).unwrap()
