@@ -229,6 +229,32 @@ pub struct Sources {
     pub circleci: Option<Pipelines>,
     pub azure_devops: Option<Pipelines>,
     pub bitbucket: Option<Bitbucket>,
+    pub opsgenie: Option<Labelled>,
+    pub argocd: Option<Labelled>,
+    pub flux: Option<Labelled>,
+    pub cloudevents: CloudEvents,
+}
+
+/// A source whose events carry labels, by whatever name.
+#[derive(Debug, Clone)]
+pub struct Labelled {
+    pub secret: SecretString,
+    /// Labels that name the service and the environment.
+    pub service_label: String,
+    pub environment_label: String,
+    /// The source's name of a service → the service.
+    pub services: BTreeMap<String, String>,
+    /// Where that happens which names no environment.
+    pub environment: Option<String>,
+}
+
+/// How what CDEvents are about becomes services and environments.
+#[derive(Debug, Clone, Default)]
+pub struct CloudEvents {
+    /// A subject's id → the service.
+    pub services: BTreeMap<String, String>,
+    /// Where incidents happen that name no environment.
+    pub environment: Option<String>,
 }
 
 impl Sources {
@@ -242,6 +268,9 @@ impl Sources {
             ("gitlab", self.gitlab.is_some()),
             ("jenkins", self.jenkins.is_some()),
             ("pagerduty", self.pagerduty.is_some()),
+            ("opsgenie", self.opsgenie.is_some()),
+            ("argocd", self.argocd.is_some()),
+            ("flux", self.flux.is_some()),
         ];
         all.into_iter().filter(|(_, configured)| *configured).map(|(name, _)| name).collect()
     }

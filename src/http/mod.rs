@@ -4,6 +4,7 @@ pub mod alerts;
 pub mod auth;
 mod body;
 pub mod changes;
+mod cloudevents;
 mod connections;
 pub mod deployments;
 pub mod dora;
@@ -35,6 +36,7 @@ pub mod slos;
 mod slow;
 mod sources;
 mod stream;
+mod taking;
 pub mod webhooks;
 
 pub use auth::Caller;
