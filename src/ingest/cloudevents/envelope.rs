@@ -148,9 +148,9 @@ impl<'a> Envelope<'a> {
         for (name, value) in entries {
             match &*name {
                 "data" => data = value,
-                "data_base64" => encoded = text(value),
-                name if TEXTS.contains(&name) => attributes.0.push((Text::Owned(name.to_owned()), text(value))),
-                _ => attributes.0.push((name, scalar(value))),
+                "data_base64" => encoded = text(&value),
+                name if TEXTS.contains(&name) => attributes.0.push((Text::Owned(name.to_owned()), text(&value))),
+                _ => attributes.0.push((name, scalar(&value))),
             }
         }
         let (envelope, named) = attributes.check(context)?;
@@ -210,14 +210,14 @@ fn owned<'a>(data: Data<'_>) -> Data<'a> {
     }
 }
 
-fn text<'a>(value: Field<Raw<'a>>) -> Field<Text<'a>> {
+fn text<'a>(value: &Field<Raw<'a>>) -> Field<Text<'a>> {
     let Field::Given(Raw(raw)) = value else { return Field::Absent };
     serde_json::from_str(raw).unwrap_or(Field::Wrong("a text that is no text"))
 }
 
 /// The canonical text of a JSON value that an extension's attribute can have.
-fn scalar<'a>(value: Field<Raw<'a>>) -> Field<Text<'a>> {
-    let Field::Given(Raw(raw)) = &value else { return Field::Absent };
+fn scalar<'a>(value: &Field<Raw<'a>>) -> Field<Text<'a>> {
+    let Field::Given(Raw(raw)) = value else { return Field::Absent };
     match raw.as_bytes().first() {
         Some(b't' | b'f') => Field::Given((*raw).into()),
         _ if raw.parse::<i32>().is_ok() => Field::Given((*raw).into()),

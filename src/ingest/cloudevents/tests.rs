@@ -220,7 +220,7 @@ fn attributes_are_checked_by_name() {
             other => assert_eq!(wanted, "", "{name}: {other:?}"),
         }
     }
-    let twice = service("deployed.0.3.0").to_string().replacen("{", r#"{"id":"1","#, 1);
+    let twice = service("deployed.0.3.0").to_string().replacen('{', r#"{"id":"1","#, 1);
     let parsed = parse_as(Content::Structured(&twice)).unwrap();
     assert!(matches!(&parsed.items[0].fate, Fate::Invalid(fault) if fault.pointer() == "/id"));
 }

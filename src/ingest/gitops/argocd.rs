@@ -116,7 +116,7 @@ pub fn parse(body: &str, context: &Context<'_, Labelled>) -> Result<Reading, Fau
         _ => Err("the sync is under way: its end is told, too"),
     };
     match attempt {
-        Ok(attempt) => Ok(Reading::Facts(vec![payload.fact(&revisions, attempt, body, context)?])),
+        Ok(attempt) => Ok(Reading::Facts(vec![payload.fact(&revisions, &attempt, body, context)?])),
         Err(reason) => Ok(Reading::skipped(Skip::NoChange, reason)),
     }
 }
@@ -138,7 +138,8 @@ fn succeeded(
         _ => return Ok(Err("the application is neither healthy nor degraded yet")),
     };
     let same = history.iter().rev().take_while(|past| past.revisions == revisions).count();
-    let Some(first) = history.iter().rev().take(same).last() else {
+    let first = same.checked_sub(1).and_then(|before| history.iter().nth_back(before));
+    let Some(first) = first else {
         return Ok(Err("a sync of single resources is no deployment"));
     };
     if same == history.len() && first.id > 0 {
@@ -201,7 +202,7 @@ impl Payload<'_> {
     fn fact(
         &self,
         revisions: &[String],
-        attempt: Attempt,
+        attempt: &Attempt,
         body: &str,
         context: &Context<'_, Labelled>,
     ) -> Result<Fact, Fault> {
@@ -298,5 +299,4 @@ fn tagged(image: &str) -> Option<(&str, &str)> {
 }
 
 #[cfg(test)]
-#[path = "argocd_tests.rs"]
 mod tests;
