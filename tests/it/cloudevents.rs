@@ -104,7 +104,9 @@ async fn tell(sdk: Sdk) {
             let mut events = events.to_vec();
             // The JavaScript SDK does not encode what it writes into headers.
             if matches!(sdk, Sdk::Python) {
-                events.iter_mut().for_each(|event| event["attributes"]["subject"] = "Käse – 100 %".into());
+                for event in &mut events {
+                    event["attributes"]["subject"] = "Käse – 100 %".into();
+                }
             }
             let answers = sdk.send(&devpulse, &key, mode, &events);
             assert_eq!(answers.len(), events.len());

@@ -1,13 +1,20 @@
 //! Argo CD and Flux over HTTP: the shipped template and manifests, and what a day of syncs counts.
 
-use hmac::{Hmac, KeyInit, Mac};
+use std::collections::BTreeMap;
+
+use devpulse::config::EnvironmentNames;
+use devpulse::config::model::Labelled;
+use devpulse::ingest::gitops::{argocd, flux};
+use devpulse::ingest::source::Context;
+use devpulse::time::Timestamp;
 use serde_json::{Value, json};
-use sha2::Sha256;
 
 use crate::support::database::Database;
 use crate::support::devpulse::DevPulse;
+use crate::support::github::hex_signature;
 use crate::support::go_template::render;
 use crate::support::http::Answer;
+use crate::support::mutilate::everywhere;
 
 const ARGO_CD: &str = include_str!("../../deploy/argocd/devpulse-notifications.yaml");
 const FLUX: &str = include_str!("../../deploy/flux/devpulse-notifications.yaml");
@@ -120,13 +127,11 @@ fn the_template_survives_what_an_application_lacks() {
 }
 
 fn signature(secret: &str, body: &str) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
-    mac.update(body.as_bytes());
-    format!("sha256={}", hex::encode(mac.finalize().into_bytes()))
+    format!("sha256={}", hex_signature(secret, body.as_bytes()))
 }
 
 /// As Flux sends it where the shipped Alert adds `environment: production`.
-fn flux(kind: &str, reason: &str, revision: &str, hour: u64, message: &str) -> String {
+fn reconciliation(kind: &str, reason: &str, revision: &str, hour: u64, message: &str) -> String {
     json!({"involvedObject": {"kind": kind, "namespace": "apps", "name": "checkout"}, "severity": "info",
         "timestamp": format!("2026-01-05T{hour:02}:00:00Z"), "message": message, "reason": reason,
         "metadata": {"environment": "production", "revision": revision},
@@ -146,14 +151,15 @@ async fn what_flux_reconciled_counts_once_per_revision() {
         answer.json["outcome"].as_str().unwrap().to_owned()
     };
     let revision = |digit: u64| format!("main@sha1:{digit:040}");
-    let reconciled = |reason: &str, digit, hour| flux("Kustomization", reason, &revision(digit), hour, "done");
+    let reconciled =
+        |reason: &str, digit, hour| reconciliation("Kustomization", reason, &revision(digit), hour, "done");
     assert_eq!(deliver(reconciled("ReconciliationSucceeded", 1, 8)).await, "accepted");
     assert_eq!(deliver(reconciled("ReconciliationSucceeded", 1, 8)).await, "duplicate");
     assert_eq!(deliver(reconciled("ReconciliationSucceeded", 1, 9)).await, "duplicate", "reconciled again");
     assert_eq!(deliver(reconciled("Progressing", 2, 10)).await, "skipped");
     assert_eq!(deliver(reconciled("HealthCheckFailed", 2, 10)).await, "accepted");
     assert_eq!(deliver(reconciled("ReconciliationSucceeded", 3, 11)).await, "accepted");
-    let helm = |reason, hour, message| flux("HelmRelease", reason, "6.5.4", hour, message);
+    let helm = |reason, hour, message| reconciliation("HelmRelease", reason, "6.5.4", hour, message);
     let upgraded = "Helm upgrade succeeded for release apps/checkout.v2 with chart checkout@6.5.4";
     assert_eq!(deliver(helm("UpgradeSucceeded", 12, upgraded)).await, "accepted");
     let back = "Helm rollback to previous release apps/checkout.v1 with chart checkout@6.5.3 succeeded";
@@ -169,4 +175,24 @@ async fn what_flux_reconciled_counts_once_per_revision() {
     }
     assert!(devpulse.run(&["keys", "create", "--name", "a", "--scope", "admin"]).status.success());
     assert_eq!(deliver(body).await, "accepted");
+}
+
+#[test]
+fn mutilated_bodies_get_an_outcome_too() {
+    let settings = Labelled {
+        secret: SECRET.into(),
+        service_label: "service".to_owned(),
+        environment_label: "environment".to_owned(),
+        services: BTreeMap::new(),
+        environment: None,
+    };
+    let (received_at, environments) = (Timestamp::from_seconds(0), EnvironmentNames::new(&[]));
+    let context = Context { received_at, settings: &settings, services: &[], environments };
+    let synced = notification(&application("1.2.3", 1, "Succeeded", "Healthy"));
+    let synced: Value = serde_json::from_str(&synced).unwrap();
+    assert!(everywhere(&synced, 6, |body| argocd::parse(&body.to_string(), &context)) > 10);
+    let body: Value =
+        serde_json::from_str(&reconciliation("Kustomization", "ReconciliationSucceeded", "main@sha1:0", 8, ""))
+            .unwrap();
+    assert!(everywhere(&body, 6, |body| flux::parse(&body.to_string(), &context)) > 10);
 }

@@ -1,10 +1,18 @@
 //! Opsgenie's webhook over HTTP: the token, and one alert's life.
 
+use std::collections::BTreeMap;
+
+use devpulse::config::EnvironmentNames;
+use devpulse::config::model::Labelled;
+use devpulse::ingest::opsgenie;
+use devpulse::ingest::source::Context;
+use devpulse::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::support::database::Database;
 use crate::support::devpulse::DevPulse;
 use crate::support::http::Answer;
+use crate::support::mutilate::everywhere;
 
 const SECRET: &str = "opsgenie's secret";
 
@@ -67,4 +75,18 @@ async fn an_alert_lives_from_its_creation_to_its_closing() {
     devpulse.kill();
     devpulse.restart().await;
     assert_eq!(post(&devpulse, &event("Create", "a-3", 0), &format!("Bearer {SECRET}")).await.status, 404);
+}
+
+#[test]
+fn mutilated_bodies_get_an_outcome_too() {
+    let settings = Labelled {
+        secret: SECRET.into(),
+        service_label: "service".to_owned(),
+        environment_label: "environment".to_owned(),
+        services: BTreeMap::new(),
+        environment: None,
+    };
+    let (received_at, environments) = (Timestamp::from_seconds(0), EnvironmentNames::new(&[]));
+    let context = Context { received_at, settings: &settings, services: &[], environments };
+    assert!(everywhere(&event("Close", "a-1", 5), 6, |body| opsgenie::parse(&body.to_string(), &context)) > 10);
 }

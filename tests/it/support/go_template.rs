@@ -59,7 +59,7 @@ fn write(nodes: &[Node], scope: &Scope, out: &mut String) {
                 None => out.push_str(value(action, scope).as_str().expect("a text")),
             },
             Node::If { condition, body } => {
-                if value(condition, scope) != Value::from(0) {
+                if value(condition, scope) != 0 {
                     write(body, scope, out);
                 }
             }
