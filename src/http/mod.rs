@@ -4,6 +4,7 @@ pub mod alerts;
 pub mod auth;
 mod body;
 pub mod changes;
+mod cloudevents;
 pub mod compare;
 mod connections;
 pub mod deployments;
@@ -36,6 +37,7 @@ pub mod slos;
 mod slow;
 mod sources;
 mod stream;
+mod taking;
 pub mod webhooks;
 
 pub use auth::Caller;

@@ -69,7 +69,8 @@ pub fn fact_known_by(parts: &[&str], event: DeliveryEvent, raw: &str) -> Fact {
     Fact { event, digest: digest_of(parts), raw: raw.as_bytes().to_vec() }
 }
 
-const fn set_time(event: &mut DeliveryEvent, time: Timestamp) {
+/// When it happened.
+pub const fn set_time(event: &mut DeliveryEvent, time: Timestamp) {
     match event {
         DeliveryEvent::Deployment(event) => event.time = time,
         DeliveryEvent::Change(event) => event.time = time,
