@@ -25,6 +25,9 @@ use crate::time::Timestamp;
 
 /// How long a reading waits for projections; after a change of the configuration there may be many.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The first round projects every fact committed before the reading; the others what neighbours
+/// made of it. New facts may go on coming all the while.
+const ROUNDS: usize = 4;
 /// A reading that new facts overtake is repeated so often.
 const ATTEMPTS: usize = 10;
 
@@ -89,10 +92,15 @@ impl DoraCache {
             let at = self.known.lock().changed;
             let window = self.tallies_of(&mut conn, &rules, scope, question, true).await?;
             let before = self.tallies_of(&mut conn, &rules, scope, &before, false).await?;
-            let overtaken = project::state(&mut conn).await?.is_none_or(|(_, changed)| changed != at);
+            self.refresh(&mut conn).await?;
+            let (newest, now) = {
+                let known = self.known.lock();
+                let whole = Window { from: question.before().window.from, ..question.window };
+                (known.newest(&scope.wanted, &known.months(whole)), known.reading(rules, Vec::new()))
+            };
+            let overtaken = newest.is_some_and(|newest| newest > at);
             if let (Some(window), Some(before), false) = (window, before, overtaken) {
-                let first = self.known.lock().reading(rules, Vec::new()).first_deployment(|s, e| scope.wants(s, e));
-                return Ok(Added { window, before, first });
+                return Ok(Added { window, before, first: now.first_deployment(|s, e| scope.wants(s, e)) });
             }
         }
         Err(StoreError::Busy)
@@ -116,7 +124,8 @@ impl DoraCache {
         let mut shared = Vec::with_capacity(whole.len());
         for month in whole {
             months.remove(&month);
-            let Some(newest) = self.known.lock().newest(&scope.wanted, month) else { continue };
+            let one = BTreeSet::from([month]);
+            let Some(newest) = self.known.lock().newest(&scope.wanted, &one) else { continue };
             let name = Name {
                 scope: scope.clone(),
                 lead_from: question.lead_from,
@@ -127,7 +136,6 @@ impl DoraCache {
             let tallies = match known {
                 Some(known) => known,
                 None => {
-                    let one = BTreeSet::from([month]);
                     let Some(rows) = self.rows(conn, &scope.wanted, &one).await? else { return Ok(None) };
                     let reading = self.known.lock().reading(Arc::clone(rules), rows);
                     let question = Question { window: month.window(), ..*question };
@@ -205,22 +213,21 @@ impl DoraCache {
         }
         #[expect(clippy::disallowed_methods, reason = "how long this very call takes")]
         let began = Instant::now();
-        loop {
-            if dirty::waiting(conn, wanted).await?.is_empty() {
-                return Ok(());
-            }
-            let turn = self.projecting.lock().await;
-            let waiting = dirty::waiting(conn, wanted).await?;
-            let left = waiting.len();
-            // Every service by itself, so that whoever waits for another gets a turn.
-            if let Some(next) = waiting.first() {
-                project::project(store, rules, next).await?;
-            }
-            drop(turn);
-            if began.elapsed() > PATIENCE && left > 1 {
-                return Err(StoreError::Behind { left });
+        for round in 0..ROUNDS {
+            let mut waiting = dirty::waiting(conn, wanted).await?;
+            waiting.reverse();
+            while let Some(next) = waiting.pop() {
+                // Every service by itself, so that whoever waits for another gets a turn.
+                let _turn = self.projecting.lock().await;
+                if dirty::still_waits(conn, &next).await? {
+                    project::project(store, rules, &next).await?;
+                }
+                if began.elapsed() > PATIENCE && round == 0 && !waiting.is_empty() {
+                    return Err(StoreError::Behind { left: waiting.len() });
+                }
             }
         }
+        Ok(())
     }
 
     /// Learns what was projected since the last look.
@@ -259,8 +266,7 @@ impl DoraCache {
             let loaded = kept::load(conn, month, names).await?;
             self.known.lock().keep(loaded);
         }
-        let now = project::state(conn).await?.map_or(0, |(_, changed)| changed);
-        let known = self.known.lock();
-        Ok(known.changed == now && known.missing(wanted, months).is_empty())
+        self.refresh(conn).await?;
+        Ok(self.known.lock().missing(wanted, months).is_empty())
     }
 }

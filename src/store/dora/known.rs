@@ -85,10 +85,9 @@ impl Known {
         in_window.map(|(month, _)| *month).chain([Month::LASTING]).collect()
     }
 
-    /// The newest projection of the wanted rows of a month; `None` where there are none.
-    pub fn newest(&self, wanted: &Wanted, month: Month) -> Option<i64> {
-        let months = BTreeSet::from([month]);
-        self.slots(wanted, &months).map(|(.., slot)| slot.changed).max()
+    /// The newest projection of the wanted rows of months; `None` where there are none.
+    pub fn newest(&self, wanted: &Wanted, months: &BTreeSet<Month>) -> Option<i64> {
+        self.slots(wanted, months).map(|(.., slot)| slot.changed).max()
     }
 
     pub fn slots<'a>(
