@@ -49,6 +49,7 @@ mod outages;
 mod pagerduty;
 mod permutations;
 mod pipelines;
+mod projections;
 mod report;
 mod rollbacks;
 mod slos;
