@@ -72,6 +72,10 @@ impl Rules {
         }
     }
 
+    pub fn configured_environments(&self) -> impl Iterator<Item = &str> {
+        self.environments.iter().map(|environment| environment.name.as_str())
+    }
+
     pub fn is_production(&self, raw: &str) -> bool {
         self.environment(raw).1 == Tier::Production
     }

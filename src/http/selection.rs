@@ -103,7 +103,7 @@ impl Asked {
         if let Some(service) = &params.service {
             known_service(app, &config, &known, service).await?;
         }
-        let environments = environments(&config, &known, params)?;
+        let environments = environments(&known, params)?;
         let edition = edition(&config, params)?;
         let scope = Scope { wanted, environments: environments.clone(), arrival };
         let selection = Selection {
@@ -185,17 +185,14 @@ pub async fn known_service(app: &App, config: &Config, reading: &Reading, name: 
 }
 
 /// The environments asked about, by their configured names.
-fn environments(config: &Config, reading: &Reading, params: &DoraParams) -> Result<BTreeSet<String>, Problem> {
+fn environments(reading: &Reading, params: &DoraParams) -> Result<BTreeSet<String>, Problem> {
     let tiers = "production, staging, testing, development, other";
     let tier: Option<Tier> = one_of("tier", params.tier.as_deref(), tiers)?;
     if tier.is_some() && params.environment.is_some() {
         return Err(invalid("tier", "and `environment` exclude each other"));
     }
     let rules = &reading.rules;
-    let configured = config.environments.iter().map(|environment| environment.name.as_str());
-    let seen = reading.places.keys().map(|(_, raw)| rules.environment(raw).0);
-    let mut known: BTreeSet<&str> = configured.chain(seen).collect();
-    known.insert(rules.default_environment());
+    let known = reading.environments();
     let Some(named) = params.environment.as_deref() else {
         let tier = tier.unwrap_or(Tier::Production);
         return Ok(known.into_iter().filter(|name| rules.environment(name).1 == tier).map(str::to_owned).collect());

@@ -71,6 +71,8 @@ pub fn describe() {
 pub struct DoraGauges {
     owners: BTreeMap<Owner, Seen>,
     config: Option<Arc<Config>>,
+    /// The newest projection when everything was added up last.
+    warmed: i64,
 }
 
 /// A service in an environment, by its configured name.
@@ -119,6 +121,10 @@ impl DoraGauges {
             self.set(owner, gauges, newest(owner), now);
             // Others share the thread.
             tokio::task::yield_now().await;
+        }
+        if self.warmed != reading.changed {
+            cache.warm(store, config, now).await?;
+            self.warmed = reading.changed;
         }
         let gone: Vec<Owner> = self.owners.keys().filter(|owner| !owners.contains(*owner)).cloned().collect();
         for owner in gone {

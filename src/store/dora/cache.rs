@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::Weekday;
+use chrono_tz::Tz;
 use parking_lot::Mutex;
 
 use super::dirty;
@@ -15,16 +17,20 @@ use super::reading::{Reading, Rows};
 use super::{Wanted, project};
 use crate::config::Config;
 use crate::dora::Rules;
-use crate::dora::calendar::Window;
-use crate::dora::count::Question;
+use crate::dora::calendar::{Calendar, Window};
+use crate::dora::count::{LeadFrom, Question};
 use crate::dora::month::Month;
 use crate::dora::partition::Details;
+use crate::dora::select::Arrival;
+use crate::dora::stats::Center;
 use crate::dora::tally::Tallies;
 use crate::store::{Conn, Store, StoreError};
 use crate::time::Timestamp;
 
 /// How long a reading waits for projections; after a change of the configuration there may be many.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Months that are read at once of a few services.
+const MONTHS: usize = 120;
 /// The first round projects every fact committed before the reading; the others what neighbours
 /// made of it. New facts may go on coming all the while.
 const ROUNDS: usize = 4;
@@ -106,6 +112,29 @@ impl DoraCache {
         Err(StoreError::Busy)
     }
 
+    /// Adds up what is asked for most: everything in production, over all its history. Then no
+    /// question has to begin with that.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what cannot be read.
+    pub async fn warm(&self, store: &Store, config: &Arc<Config>, now: Timestamp) -> Result<(), StoreError> {
+        let reading = self.read(store, config, &Wanted::All, None).await?;
+        let known = reading.environments();
+        let production = known.into_iter().filter(|name| reading.rules.is_production(name));
+        let environments: BTreeSet<String> = production.map(str::to_owned).collect();
+        let scope = Scope { wanted: Wanted::All, environments, arrival: Arrival::First };
+        let Some(from) = reading.first_deployment(|service, name| scope.wants(service, name)) else { return Ok(()) };
+        let question = Question {
+            window: Window { from: Month::of(from).start(), to: now },
+            now,
+            calendar: Calendar { time_zone: Tz::UTC, week_starts_on: Weekday::Mon },
+            center: Center::Percentile(50.0),
+            lead_from: LeadFrom::Authored,
+            exclude_rollbacks: false,
+        };
+        self.tallies(store, config, &scope, &question).await.map(|_| ())
+    }
+
     /// `None` where new facts overtook the reading.
     async fn tallies_of(
         &self,
@@ -121,17 +150,28 @@ impl DoraCache {
         } else {
             Vec::new()
         };
+        let name = |month| Name {
+            scope: scope.clone(),
+            lead_from: question.lead_from,
+            exclude_rollbacks: question.exclude_rollbacks,
+            month,
+        };
+        let newest = |month| self.known.lock().newest(&scope.wanted, &BTreeSet::from([month]));
+        if let Wanted::These(_) = &scope.wanted {
+            // Of a few services, what is not added up yet is read at once.
+            let added = |month: &Month| {
+                whole.contains(month)
+                    && newest(*month).is_some_and(|newest| self.memo.lock().get(&name(*month), newest).is_some())
+            };
+            let cold = months.iter().copied().filter(|month| !added(month)).collect();
+            self.load(conn, &scope.wanted, &cold).await?;
+        }
         let mut shared = Vec::with_capacity(whole.len());
         for month in whole {
             months.remove(&month);
             let one = BTreeSet::from([month]);
-            let Some(newest) = self.known.lock().newest(&scope.wanted, &one) else { continue };
-            let name = Name {
-                scope: scope.clone(),
-                lead_from: question.lead_from,
-                exclude_rollbacks: question.exclude_rollbacks,
-                month,
-            };
+            let Some(newest) = newest(month) else { continue };
+            let name = name(month);
             let known = self.memo.lock().get(&name, newest);
             let tallies = match known {
                 Some(known) => known,
@@ -258,13 +298,23 @@ impl DoraCache {
         if missing.is_empty() {
             return Ok(true);
         }
-        for (month, services) in missing {
-            let all = self.known.lock().partitions.get(&month).map_or(0, BTreeMap::len);
-            let names: Vec<&str> = services.iter().map(AsRef::as_ref).collect();
-            // Half a month or more is read at once.
-            let names = (names.len() * 2 < all).then_some(names.as_slice());
-            let loaded = kept::load(conn, month, names).await?;
-            self.known.lock().keep(loaded);
+        if let Wanted::These(_) = wanted {
+            let months: Vec<Month> = missing.keys().copied().collect();
+            let services: BTreeSet<&str> = missing.values().flatten().map(AsRef::as_ref).collect();
+            let services: Vec<&str> = services.into_iter().collect();
+            for months in months.chunks(MONTHS) {
+                let loaded = kept::load(conn, months, Some(&services)).await?;
+                self.known.lock().keep(loaded);
+            }
+        } else {
+            for (month, services) in missing {
+                let all = self.known.lock().partitions.get(&month).map_or(0, BTreeMap::len);
+                let names: Vec<&str> = services.iter().map(AsRef::as_ref).collect();
+                // Half a month or more is read at once.
+                let names = (names.len() * 2 < all).then_some(names.as_slice());
+                let loaded = kept::load(conn, &[month], names).await?;
+                self.known.lock().keep(loaded);
+            }
         }
         self.refresh(conn).await?;
         Ok(self.known.lock().missing(wanted, months).is_empty())

@@ -164,15 +164,20 @@ pub(super) async fn written_after(conn: &mut Conn, changed: i64) -> QueryResult<
 
 type Row = (i32, String, i64, Vec<u8>);
 
-/// The partitions of a month: of the services, or of all.
+/// The partitions of months: of the services, or of all.
 ///
 /// # Errors
 /// The database does not answer, or holds what cannot be read.
-pub(super) async fn load(conn: &mut Conn, month: Month, services: Option<&[&str]>) -> Result<Vec<Kept>, StoreError> {
+pub(super) async fn load(
+    conn: &mut Conn,
+    months: &[Month],
+    services: Option<&[&str]>,
+) -> Result<Vec<Kept>, StoreError> {
+    let months: Vec<i32> = months.iter().map(|month| month.number()).collect();
     let query = || {
         let columns =
             (dora_partition::month, dora_partition::service, dora_partition::changed, dora_partition::numbers);
-        dora_partition::table.filter(dora_partition::month.eq(month.number())).select(columns)
+        dora_partition::table.filter(dora_partition::month.eq_any(&months)).select(columns)
     };
     let mut rows: Vec<Row> = Vec::new();
     match services {

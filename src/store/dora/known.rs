@@ -50,7 +50,7 @@ impl Known {
     }
 
     pub fn reading(&self, rules: Arc<Rules>, rows: Vec<Rows>) -> Reading {
-        Reading { rules, places: Arc::clone(&self.places), rows }
+        Reading { rules, places: Arc::clone(&self.places), changed: self.changed, rows }
     }
 
     /// These partitions were written.

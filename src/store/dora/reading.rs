@@ -1,6 +1,6 @@
 //! What is known at one moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::NO_SERVICE;
@@ -14,6 +14,8 @@ use crate::time::Timestamp;
 pub struct Reading {
     pub rules: Arc<Rules>,
     pub places: Arc<Places>,
+    /// The newest projection.
+    pub changed: i64,
     /// In order of months and services.
     pub rows: Vec<Rows>,
 }
@@ -31,6 +33,12 @@ impl Reading {
     /// Incidents of no service belong to all services together.
     pub fn services(&self) -> impl Iterator<Item = &str> + Clone {
         self.places.keys().map(|(service, _)| service.as_str()).filter(|service| *service != NO_SERVICE)
+    }
+
+    /// Every environment that the configuration or an event names, by its configured name.
+    pub fn environments(&self) -> BTreeSet<&str> {
+        let seen = self.places.keys().map(|(_, raw)| self.rules.environment(raw).0);
+        seen.chain(self.rules.configured_environments()).chain([self.rules.default_environment()]).collect()
     }
 
     /// Where there are deployments: services and their environments as events name them.
