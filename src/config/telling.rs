@@ -54,8 +54,9 @@ fn github(at: &Section<'_>) -> Option<GitHub> {
     let labels = at.values("incident_labels", text);
     let deployment_workflows = at.texts("deployment_workflows", text);
     let default_environment = at.optional("default_environment", text).map(|found| found.value);
+    let releases = at.optional("releases", text).map(|found| found.value);
     let incident_labels = if at.has("incident_labels") { labels } else { vec!["incident".to_owned()] };
-    Some(GitHub { secret: secret?, incident_labels, deployment_workflows, default_environment })
+    Some(GitHub { secret: secret?, incident_labels, deployment_workflows, default_environment, releases })
 }
 
 pub(super) fn smtp(at: &Section<'_>) -> Option<Smtp> {

@@ -8,7 +8,7 @@ use super::calendar::{Calendar, Window};
 use super::row::{DeploymentRow, IncidentRow, LeadReason, LeadRow};
 use super::select::Selected;
 use super::stats::Center;
-use crate::event::{DeploymentKind, DeploymentOutcome};
+use crate::event::{DeploymentKind, DeploymentOutcome, IncidentStatus};
 use crate::time::Timestamp;
 
 /// Where the lead time of a change begins.
@@ -108,6 +108,8 @@ pub enum Reason {
     UnknownTime,
     /// Not over yet.
     Open,
+    /// Whoever reported the incident took it back.
+    Withdrawn,
     #[serde(untagged)]
     Lead(LeadReason),
 }
@@ -230,6 +232,12 @@ fn incidents<'a>(selected: &Selected<'a>, question: &Question) -> Counted<'a> {
     let mut counted = Counted::default();
     for incident in &selected.incidents {
         let subject = Subject::Incident(incident);
+        if incident.status == IncidentStatus::Withdrawn {
+            if question.window.contains(incident.started_at) {
+                counted.excluded.push(Excluded { subject, at: incident.started_at, reason: Reason::Withdrawn });
+            }
+            continue;
+        }
         match incident.resolved_at {
             Some(at) if incident.start_unknown && question.window.contains(at) => {
                 counted.excluded.push(Excluded { subject, at, reason: Reason::UnknownTime });

@@ -3,8 +3,8 @@
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
-    alerts, changes, deployments, dora, events, health, incidents, index, links, metrics, openapi, quarantine,
-    rollbacks, services, slos, stream, webhooks,
+    alerts, changes, deployments, dora, events, findings, health, incidents, index, links, metrics, openapi,
+    quarantine, rollbacks, services, slos, stream, webhooks,
 };
 use crate::config::Config;
 
@@ -17,7 +17,7 @@ pub fn configure(routes: &mut ServiceConfig) {
     routes.configure(events::configure).configure(webhooks::configure);
     routes.configure(dora::configure).configure(services::configure);
     routes.configure(deployments::configure).configure(changes::configure).configure(incidents::configure);
-    routes.configure(links::configure);
+    routes.configure(links::configure).configure(findings::configure);
     routes.configure(slos::configure).configure(alerts::configure);
     routes.configure(rollbacks::configure).configure(quarantine::configure);
 }

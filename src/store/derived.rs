@@ -12,7 +12,7 @@ use super::{Conn, Store, StoreError, history, newfacts};
 use crate::config::Config;
 use crate::dora::row::IncidentRow;
 use crate::dora::{self, Derived, History, Rules};
-use crate::event::{DeliveryEvent, EntityKey, Incident, IncidentEvent, LinksEvent};
+use crate::event::{DeliveryEvent, EntityKey, Incident, IncidentEvent, LinksEvent, PullRequestEvent, PushEvent};
 
 /// Shared by the HTTP handlers and the gauges; one per process.
 #[derive(Default)]
@@ -117,6 +117,12 @@ impl State {
                 DeliveryEvent::Change(event) => self.services.retain(|_, entry| {
                     !entry.repositories.contains(&event.repository) && !entry.commits.contains(&event.sha)
                 }),
+                // They reach the changes of their repository.
+                DeliveryEvent::PullRequest(PullRequestEvent { repository, .. })
+                | DeliveryEvent::Push(PushEvent { repository, .. }) => {
+                    self.services.retain(|_, entry| !entry.repositories.contains(repository));
+                }
+                DeliveryEvent::Finding(_) => {}
                 DeliveryEvent::Incident(IncidentEvent { key, .. }) | DeliveryEvent::Links(LinksEvent { key, .. }) => {
                     self.incident_changed(conn, key).await?;
                 }

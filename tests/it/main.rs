@@ -39,6 +39,7 @@ mod openapi;
 mod outages;
 mod pagerduty;
 mod permutations;
+mod pull_requests;
 mod rollbacks;
 mod slos;
 mod store;

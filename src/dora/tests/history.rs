@@ -76,6 +76,7 @@ pub fn change(sha: &str, authored: &str, merged: &str) -> ChangeEvent {
         pull_request: None,
         merge: false,
         paths: Vec::new(),
+        push: None,
         attributes: BTreeMap::new(),
     }
 }
@@ -114,6 +115,8 @@ pub fn fold(events: &[DeliveryEvent]) -> History {
             DeliveryEvent::Change(e) => changes.entry((e.repository.clone(), e.sha.clone())).or_default().push(e),
             DeliveryEvent::Incident(e) => incidents.entry(e.key.clone()).or_default().push(e),
             DeliveryEvent::Links(e) => links.entry(e.key.clone()).or_default().push(e),
+            // The store joins these into the changes.
+            DeliveryEvent::PullRequest(_) | DeliveryEvent::Push(_) | DeliveryEvent::Finding(_) => {}
         }
     }
     History {

@@ -206,7 +206,7 @@ impl Reader<'_> {
                     *environment = names.canonical(environment).to_owned();
                 }
             }
-            DeliveryEvent::Change(_) | DeliveryEvent::Links(_) => {}
+            _ => {}
         }
         self.parsed.facts.push(fact);
         Ok(Fate::Fact(self.parsed.facts.len() - 1))
