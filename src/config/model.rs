@@ -270,6 +270,18 @@ pub struct GitHub {
     pub releases: Option<String>,
 }
 
+impl GitHub {
+    pub fn new(secret: SecretString) -> Self {
+        Self {
+            secret,
+            incident_labels: vec!["incident".to_owned()],
+            deployment_workflows: BTreeMap::new(),
+            default_environment: None,
+            releases: None,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Receiver {
     pub name: String,

@@ -55,8 +55,9 @@ fn github(at: &Section<'_>) -> Option<GitHub> {
     let deployment_workflows = at.texts("deployment_workflows", text);
     let default_environment = at.optional("default_environment", text).map(|found| found.value);
     let releases = at.optional("releases", text).map(|found| found.value);
-    let incident_labels = if at.has("incident_labels") { labels } else { vec!["incident".to_owned()] };
-    Some(GitHub { secret: secret?, incident_labels, deployment_workflows, default_environment, releases })
+    let known = GitHub::new(secret?);
+    let incident_labels = if at.has("incident_labels") { labels } else { known.incident_labels.clone() };
+    Some(GitHub { incident_labels, deployment_workflows, default_environment, releases, ..known })
 }
 
 pub(super) fn smtp(at: &Section<'_>) -> Option<Smtp> {

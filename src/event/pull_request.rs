@@ -229,3 +229,69 @@ impl PullRequestState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_seconds(minute * 60)
+    }
+
+    fn said(minute: i64) -> PullRequestEvent {
+        let base = PullRequestEvent::of("github/acme/checkout".to_owned(), "acme/checkout".to_owned(), 7);
+        PullRequestEvent { time: at(minute), author: Some("Author".to_owned()), opened_at: Some(at(1)), ..base }
+    }
+
+    fn review(id: u64, reviewer: &str, minute: i64, approved: bool) -> PullRequestEvent {
+        let reviewer = reviewer.to_owned();
+        let review = Review { id, reviewer, bot: false, at: at(minute), approved, dismissed: false };
+        PullRequestEvent { review: Some(review), ..said(minute) }
+    }
+
+    fn times(facts: &[PullRequestEvent]) -> PullRequest {
+        let folded = fold_pull_request(facts).unwrap();
+        let mut turned = facts.to_vec();
+        turned.reverse();
+        turned.extend(facts.to_vec());
+        assert_eq!(fold_pull_request(&turned).unwrap(), folded, "in any order");
+        folded.times()
+    }
+
+    #[test]
+    fn only_others_review_and_only_in_time() {
+        let merged = Status::Merged { at: at(9), commit: "s".to_owned() };
+        let facts =
+            [review(1, "author", 2, true), review(2, "a", 5, false), review(3, "b", 6, true), review(4, "c", 10, true)];
+        let known = times(&facts);
+        assert_eq!((known.first_review_at, known.approved_at), (Some(at(5)), Some(at(6))));
+        let late = [review(4, "c", 10, true), PullRequestEvent { status: Some(merged), ..said(9) }];
+        assert_eq!((times(&late).first_review_at, times(&late).merged_at), (None, Some(at(9))));
+    }
+
+    #[test]
+    fn a_dismissed_approval_was_a_review_and_is_no_approval() {
+        let mut dismissed = review(2, "a", 5, false);
+        dismissed.review.as_mut().unwrap().dismissed = true;
+        let known = times(&[review(2, "a", 5, true), dismissed, review(3, "a", 8, true)]);
+        assert_eq!((known.first_review_at, known.approved_at), (Some(at(5)), Some(at(8))));
+    }
+
+    #[test]
+    fn a_draft_is_open_once_it_is_ready_or_reviewed() {
+        let ready = |minute| PullRequestEvent { ready_at: Some(at(minute)), ..said(minute) };
+        assert_eq!(times(&[said(1)]).opened_at, Some(at(1)));
+        assert_eq!(times(&[said(1), ready(4), ready(6)]).opened_at, Some(at(4)));
+        assert_eq!(times(&[said(1), review(1, "a", 3, false), ready(4)]).opened_at, Some(at(3)));
+    }
+
+    #[test]
+    fn what_is_merged_stays_merged() {
+        let status = |minute, status| PullRequestEvent { status: Some(status), ..said(minute) };
+        let merged = Status::Merged { at: at(5), commit: "s".to_owned() };
+        let facts = [status(2, Status::Closed { at: at(2) }), status(3, Status::Open), status(5, merged.clone())];
+        assert_eq!(fold_pull_request(&facts[..2]).unwrap().status, Some(Status::Open));
+        let late = [facts.as_slice(), &[status(6, Status::Open)]].concat();
+        assert_eq!(fold_pull_request(&late).unwrap().status, Some(merged));
+    }
+}

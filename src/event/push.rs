@@ -124,3 +124,62 @@ impl Chain {
         self.commits
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(before: Option<&str>, commits: &[&str]) -> Push {
+        let commit = |sha: &&str| Commit {
+            sha: (*sha).to_owned(),
+            authored_at: None,
+            merge: false,
+            pushed_before: sha.starts_with("main"),
+        };
+        let head = commits.last().copied().unwrap_or_default().to_owned();
+        Push {
+            repository: "acme/checkout".to_owned(),
+            push: PushRef { branch: "develop".to_owned(), head },
+            before: before.map(str::to_owned),
+            forced: false,
+            commits: commits.iter().map(commit).collect(),
+            partial: false,
+        }
+    }
+
+    fn names(chain: Chain) -> Vec<String> {
+        chain.into_commits().into_iter().map(|commit| commit.sha).collect()
+    }
+
+    #[test]
+    fn a_chain_ends_with_the_commits_that_the_pull_request_has() {
+        let mut chain = Chain::new(Some(3));
+        assert_eq!(
+            chain.add(&push(Some("b"), &["main-9", "c", "d"])),
+            Some("b"),
+            "what is on the main line is no part"
+        );
+        assert_eq!(chain.add(&push(Some("x"), &["a", "b"])), None, "a branch that lives long has older ones");
+        assert_eq!(names(chain), ["b", "c", "d"]);
+        let mut chain = Chain::new(None);
+        assert_eq!(chain.add(&push(None, &["a", "b"])), None, "the branch began here");
+        assert_eq!(names(chain), ["a", "b"]);
+    }
+
+    #[test]
+    fn what_was_replaced_was_written_all_the_same() {
+        let mut chain = Chain::new(Some(1));
+        let forced = Push { forced: true, ..push(Some("a"), &["b"]) };
+        assert_eq!(chain.add(&forced), Some("a"));
+        assert_eq!(chain.add(&push(None, &["a"])), None);
+        assert_eq!(names(chain), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_chain_has_an_end_however_long_the_branch_is() {
+        let mut chain = Chain::new(None);
+        let endless = push(Some("before"), &[]);
+        let steps = (1..).find(|_| chain.add(&endless).is_none());
+        assert_eq!(steps, Some(MAX_PUSHES));
+    }
+}

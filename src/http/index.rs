@@ -17,6 +17,7 @@ pub async fn index() -> HttpResponse {
             "openapi": "/api/openapi.json",
             "events": "/api/v1/events",
             "dora": "/api/v1/dora",
+            "findings": "/api/v1/findings",
             "slos": "/api/v1/slos",
             "alerts": "/api/v1/alerts",
             "rollbacks": "/api/v1/rollbacks",

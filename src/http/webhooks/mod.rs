@@ -2,6 +2,7 @@
 
 pub mod alertmanager;
 pub mod github;
+pub mod github_import;
 pub mod pagerduty;
 
 use actix_web::HttpRequest;
@@ -24,7 +25,8 @@ use crate::ingest::source::Reading;
 use crate::time::Timestamp;
 
 pub fn configure(routes: &mut ServiceConfig) {
-    routes.service(github::post_github).service(alertmanager::post_alertmanager);
+    routes.service(github::post_github).service(github_import::import_github);
+    routes.service(alertmanager::post_alertmanager);
     routes.service(pagerduty::post_pagerduty);
 }
 
@@ -126,6 +128,16 @@ async fn submit(
     request: Option<RequestKey>,
     facts: Vec<Fact>,
 ) -> Result<DeliveryReceipt, Problem> {
+    taken(&submit_facts(app, received_at, request, facts).await?)
+}
+
+/// Takes facts in and counts them.
+async fn submit_facts(
+    app: &App,
+    received_at: Timestamp,
+    request: Option<RequestKey>,
+    facts: Vec<Fact>,
+) -> Result<Committed, Problem> {
     let kinds: Vec<&'static str> = facts.iter().map(|fact| fact.event.kind()).collect();
     let telemetry = TelemetryBatch::default();
     let submission = Submission { received_at, request, facts, telemetry, keyed: Vec::new() };
@@ -134,7 +146,7 @@ async fn submit(
         let new = matches!(&committed, Committed::Taken { facts, .. } if facts.get(index) == Some(&true));
         count_events(kind, if new { Outcome::Accepted } else { Outcome::Duplicate }, 1);
     }
-    taken(&committed)
+    Ok(committed)
 }
 
 fn taken(committed: &Committed) -> Result<DeliveryReceipt, Problem> {

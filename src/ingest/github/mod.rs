@@ -3,6 +3,7 @@
 //! **Invariant:** pure. The signature is checked before (`ingest/signature.rs`), the delivery is
 //! deduplicated after (its id is the request's key; equal facts have equal digests).
 
+pub mod batch;
 mod deployment;
 mod finding;
 mod incident;

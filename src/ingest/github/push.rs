@@ -55,6 +55,7 @@ pub fn push(payload: PushPayload<'_>, raw: &str, context: &Context<'_>) -> Resul
     let missing = head.filter(|head| commits.iter().all(|commit| commit.sha != head.sha));
     let partial = cut || missing.is_some();
     commits.extend(missing);
+    // An import lists the commits of the main line without knowing which pushes brought them.
     let after = payload.after.within("/after", SHA)?.map(Text::into_owned);
     let name = after.map(|head| PushRef { branch: branch.to_owned(), head });
     let mut facts = Vec::new();
@@ -126,14 +127,15 @@ impl<'a> Read<'a> {
             service: repo.service_of_paths(&self.paths),
             authored_at: self.authored_at,
             committed_at: self.committed_at,
-            merged_at: Some(pushed_at.unwrap_or(context.received_at)),
+            merged_at: push.map(|_| pushed_at.unwrap_or(context.received_at)),
             pull_request: None,
             merge: self.merge,
             paths: self.paths.clone(),
             push: push.cloned(),
             attributes: BTreeMap::new(),
         };
-        fact(DeliveryEvent::Change(event), pushed_at, context.received_at, self.raw)
+        let sent = if push.is_some() { pushed_at } else { self.committed_at };
+        fact(DeliveryEvent::Change(event), sent, context.received_at, self.raw)
     }
 
     fn listed(&self) -> pull_request::Commit {

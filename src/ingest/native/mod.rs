@@ -5,7 +5,7 @@
 mod aggregate;
 mod delivery;
 mod shapes;
-mod split;
+pub(super) mod split;
 mod telemetry;
 
 use std::borrow::Cow;

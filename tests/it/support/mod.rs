@@ -6,6 +6,7 @@ pub mod database;
 pub mod db;
 pub mod devpulse;
 pub mod github;
+pub mod github_api;
 pub mod haproxy;
 pub mod http;
 pub mod peer;

@@ -1,14 +1,16 @@
 //! GitHub's webhooks, on the real bodies of npm's `@octokit/webhooks-examples`: every one gets an
 //! honest outcome or a fault that names the field.
 
+mod alerts;
+mod changes;
+
 use std::collections::BTreeMap;
 
 use devpulse::config::EnvironmentNames;
 use devpulse::config::model::{Environment, GitHub, Service, Tier};
-use devpulse::event::pull_request::Status;
 use devpulse::event::{
-    ChangeEvent, DeliveryEvent, DeploymentEvent, DeploymentOutcome, FindingEvent, FindingKind, FindingSeverity,
-    FindingStatus, IncidentEvent, IncidentStatus, PullRequestEvent, PushEvent,
+    ChangeEvent, DeliveryEvent, DeploymentEvent, DeploymentOutcome, FindingEvent, IncidentEvent, PullRequestEvent,
+    PushEvent,
 };
 use devpulse::ingest::fault::Fault;
 use devpulse::ingest::github::{Context, parse};
@@ -333,209 +335,6 @@ fn how_a_run_ends() {
     assert_eq!(setup.pointer("workflow_run", &body), "/workflow_run/conclusion");
     body["action"] = json!("requested");
     assert_eq!(setup.deployment("workflow_run", &body).outcome, DeploymentOutcome::InProgress);
-}
-
-#[test]
-fn a_push_to_the_default_branch_brings_merged_changes() {
-    let setup = Setup::new().with_services(&[("docs", &["README.md"]), ("app", &["src/**"])]);
-    let mut body = examples_of("push")[4].clone();
-    let change = setup.change("push", &body);
-    assert_eq!(change.sha, "6113728f27ae82c7b1a177c8d03f9e96e0adf246");
-    assert_eq!(change.authored_at, Some(time("2019-05-15T15:19:25Z")));
-    assert_eq!(change.merged_at, body["repository"]["pushed_at"].as_i64().map(Timestamp::from_seconds));
-    assert_eq!((change.service.as_deref(), change.paths), (Some("docs"), vec!["README.md".to_owned()]));
-    assert!(!change.merge);
-    body["commits"][0]["timestamp"] = json!("2019-05-15T17:19:25+02:00");
-    body["commits"][0]["message"] = json!("Merge pull request #7 from acme/branch");
-    body["commits"][0]["added"] = json!(["src/main.rs", "README.md"]);
-    let change = setup.change("push", &body);
-    assert_eq!(change.authored_at, Some(time("2019-05-15T15:19:25Z")), "offsets are honoured");
-    assert!(change.merge);
-    assert_eq!(change.service, None, "two services share it; the paths tell");
-    assert_eq!(change.push.map(|push| (push.branch, push.head)), Some(("master".to_owned(), change.sha)));
-    body["ref"] = json!("refs/heads/feature");
-    let push = setup.push(&body);
-    assert_eq!(setup.events("push", &body).len(), 1, "nothing of it is merged");
-    assert_eq!((push.push.branch.as_str(), push.before, push.commits.len()), ("feature", None, 1));
-}
-
-#[test]
-fn deletions_and_tags_bring_none() {
-    let setup = Setup::new();
-    let deleted = &examples_of("push")[1];
-    assert_eq!(deleted["head_commit"], Value::Null);
-    assert!(setup.skipped("push", deleted).contains("deleted"));
-    assert!(setup.skipped("push", &examples_of("push")[0]).contains("not a branch"));
-}
-
-#[test]
-fn a_merged_pull_request_tells_its_times() {
-    let setup = Setup::new();
-    let closed = examples_of("pull_request").into_iter().find(|body| body["action"] == "closed").unwrap();
-    let abandoned = setup.request("pull_request", &closed);
-    assert_eq!(abandoned.status, Some(Status::Closed { at: time("2019-05-15T15:21:18Z") }), "without being merged");
-    let mut merged = closed.clone();
-    merged["pull_request"]["merged"] = json!(true);
-    assert_eq!(setup.pointer("pull_request", &merged), "/pull_request/merged_at");
-    merged["pull_request"]["merged_at"] = json!("2019-05-16T10:00:00Z");
-    let change = setup.change("pull_request", &merged);
-    assert_eq!(change.sha, "c4295bd74fb0f4fda03689c3df3f2803b658fd85");
-    assert_eq!(change.time, time("2019-05-16T10:00:00Z"));
-    let pull = setup.request("pull_request", &merged);
-    assert_eq!((pull.number, pull.opened_at), (2, Some(time("2019-05-15T15:20:33Z"))));
-    assert_eq!((pull.author.as_deref(), pull.commit_count), (Some("Codertocat"), Some(1)));
-    assert_eq!(pull.head.as_ref().map(|head| head.branch.as_str()), Some("changes"));
-    assert_eq!(pull.status, Some(Status::Merged { at: change.time, commit: change.sha }));
-    merged["pull_request"]["base"]["ref"] = json!("release");
-    assert_eq!(setup.events("pull_request", &merged).len(), 1, "what is merged elsewhere is not on the main line");
-}
-
-#[test]
-fn how_far_a_pull_request_is() {
-    let setup = Setup::new();
-    let of = |action: &str| examples_of("pull_request").into_iter().find(|body| body["action"] == action).unwrap();
-    let opened = setup.request("pull_request", &of("opened"));
-    assert_eq!((opened.status, opened.ready_at), (Some(Status::Open), None));
-    let ready = of("ready_for_review");
-    let updated = ready["pull_request"]["updated_at"].as_str().map(time);
-    assert_eq!(setup.request("pull_request", &ready).ready_at, updated);
-    assert!(setup.skipped("pull_request", &of("labeled")).contains("how far"));
-    let mut gone = of("opened");
-    gone["pull_request"]["head"]["repo"] = Value::Null;
-    assert_eq!(setup.request("pull_request", &gone).head, None, "the fork was deleted");
-    let mut imported = of("opened");
-    imported["pull_request"].as_object_mut().unwrap().remove("merged");
-    assert_eq!(setup.request("pull_request", &imported).status, Some(Status::Open), "lists leave it out");
-}
-
-#[test]
-fn reviews_say_by_whom_and_what() {
-    let setup = Setup::new();
-    let mut body = examples_of("pull_request_review")[0].clone();
-    let submitted = setup.request("pull_request_review", &body);
-    assert_eq!((submitted.number, submitted.author.as_deref()), (2, Some("Codertocat")));
-    let review = submitted.review.unwrap();
-    assert_eq!((review.id, review.reviewer.as_str(), review.at), (237_895_671, "Codertocat", submitted.time));
-    assert_eq!((review.bot, review.approved, review.dismissed), (false, false, false));
-    body["review"]["state"] = json!("APPROVED");
-    body["review"]["user"] = json!({"login": "reviewer[bot]", "type": "Bot"});
-    let review = setup.request("pull_request_review", &body).review.unwrap();
-    assert_eq!((review.bot, review.approved), (true, true), "as REST writes it");
-    let dismissed = setup.request("pull_request_review", &examples_of("pull_request_review")[1]).review.unwrap();
-    assert_eq!((dismissed.id, dismissed.dismissed), (237_895_671, true));
-    body["review"]["state"] = json!("pending");
-    assert!(setup.skipped("pull_request_review", &body).contains("not submitted"));
-    body["action"] = json!("edited");
-    assert!(setup.skipped("pull_request_review", &body).contains("edited"));
-}
-
-#[test]
-fn of_a_push_that_is_not_listed_in_full_the_head_is_known() {
-    let setup = Setup::new();
-    let mut body = examples_of("push")[4].clone();
-    assert!(!setup.push(&body).partial);
-    body["size"] = json!(3);
-    assert!(setup.push(&body).partial, "GitHub Enterprise counts them");
-    body.as_object_mut().unwrap().remove("size");
-    body["head_commit"]["id"] = json!("00000000000000000000000000000000000000aa");
-    let push = setup.push(&body);
-    assert_eq!((push.partial, push.commits.len()), (true, 2));
-    assert_eq!(setup.events("push", &body).len(), 3, "two changes and the push");
-    let one = body["commits"][0].clone();
-    body["head_commit"] = one.clone();
-    body["commits"] = json!(vec![one; 2_048]);
-    assert!(setup.push(&body).partial, "GitHub lists no more");
-}
-
-#[test]
-fn releases_are_deployments_where_the_configuration_says_so() {
-    let mut setup = Setup::new();
-    let of = |action: &str| examples_of("release").into_iter().find(|body| body["action"] == action).unwrap();
-    assert!(setup.skipped("release", &of("published")).contains("sources.github.releases"));
-    setup.github.releases = Some("prod".to_owned());
-    let published = setup.deployment("release", &of("published"));
-    assert_eq!((published.key.id.as_str(), published.version.as_deref()), ("release/17372790", Some("0.0.1")));
-    assert_eq!((published.environment.as_str(), published.outcome), ("production", DeploymentOutcome::Succeeded));
-    assert_eq!((published.time, published.commit), (time("2019-05-15T15:20:53Z"), None), "a branch is no commit");
-    let mut of_commit = of("released");
-    of_commit["release"]["target_commitish"] = json!("f95f852bd8fca8fcc58a9a2d6c842781e32a215e");
-    assert!(setup.deployment("release", &of_commit).commit.is_some());
-    of_commit["release"]["prerelease"] = json!(true);
-    assert!(setup.skipped("release", &of_commit).contains("not out yet"));
-    assert!(setup.skipped("release", &of("deleted")).contains("nothing to anybody"));
-}
-
-#[test]
-fn alerts_are_findings() {
-    let setup = Setup::new().with_services(&[("shop", &["src/**"]), ("web", &["package.json"])]);
-    let of = |event: &str, action: &str| examples_of(event).into_iter().find(|b| b["action"] == action).unwrap();
-    let mut created = of("code_scanning_alert", "created");
-    let found = setup.finding("code_scanning_alert", &created);
-    assert_eq!((found.kind, found.status, found.key.id.as_str()), (FindingKind::Code, FindingStatus::Open, "code/10"));
-    assert_eq!((found.rule.as_deref(), found.tool.as_deref()), (Some("java/sql-injection"), Some("CodeQL")));
-    assert_eq!((found.severity, found.time), (Some(FindingSeverity::High), time("2021-02-11T03:10:43Z")));
-    created["alert"]["rule"]["security_severity_level"] = json!("critical");
-    assert_eq!(setup.finding("code_scanning_alert", &created).severity, Some(FindingSeverity::Critical));
-    let fixed = setup.finding("code_scanning_alert", &of("code_scanning_alert", "fixed"));
-    assert_eq!((fixed.status, fixed.time, fixed.service.as_deref()), (FindingStatus::Fixed, NOW, Some("shop")));
-    let dismissed = setup.finding("code_scanning_alert", &of("code_scanning_alert", "closed_by_user"));
-    assert_eq!((dismissed.status, dismissed.closed_at), (FindingStatus::Dismissed, Some(time("2021-02-11T02:59:08Z"))));
-
-    let dependency = setup.finding("dependabot_alert", &of("dependabot_alert", "fixed"));
-    assert_eq!((dependency.kind, dependency.package.as_deref()), (FindingKind::Dependency, Some("pip/ansible")));
-    assert_eq!(
-        (dependency.severity, dependency.rule.as_deref()),
-        (Some(FindingSeverity::Medium), Some("GHSA-8f4m-hccc-8qph"))
-    );
-
-    // Fields as docs.github.com has them, "secret_scanning_alert".
-    let mut leaked = json!({"action": "created", "repository": created["repository"], "alert": {
-        "number": 42, "state": "open", "created_at": "2026-01-05T10:00:00Z", "updated_at": "2026-01-05T10:00:00Z",
-        "html_url": "https://github.com/Codertocat/Hello-World/security/secret-scanning/42",
-        "secret_type": "mailchimp_api_key", "secret_type_display_name": "Mailchimp API Key", "secret": "hunter2"}});
-    let found = setup.finding("secret_scanning_alert", &leaked);
-    assert_eq!((found.status, found.rule.as_deref()), (FindingStatus::Open, Some("mailchimp_api_key")));
-    assert!(!format!("{:?}", setup.parse("secret_scanning_alert", &leaked)).contains("hunter2"), "it is kept nowhere");
-    for (resolution, status) in [("revoked", FindingStatus::Fixed), ("false_positive", FindingStatus::Dismissed)] {
-        leaked["alert"]["state"] = json!("resolved");
-        leaked["alert"]["resolution"] = json!(resolution);
-        assert_eq!(setup.finding("secret_scanning_alert", &leaked).status, status);
-    }
-    assert_eq!(setup.pointer("dependabot_alert", &json!({"action": "created"})), "/alert");
-}
-
-#[test]
-fn labelled_issues_are_incidents() {
-    let setup = Setup::new();
-    let examples = examples_of("issues");
-    let of = |action: &str| examples.iter().find(|body| body["action"] == action).unwrap().clone();
-    let opened = setup.incidents(&of("opened"));
-    assert_eq!(opened[0].status, IncidentStatus::Opened);
-    assert_eq!((opened[0].key.id.as_str(), opened[0].time), ("1", time("2019-05-15T15:20:18Z")));
-    assert!(opened[0].url.as_ref().unwrap().starts_with("https://github.com/"));
-    let unlabeled = setup.incidents(&{
-        let mut body = of("unlabeled");
-        body["issue"]["labels"] = json!([]);
-        body
-    });
-    assert_eq!(unlabeled[0].status, IncidentStatus::Withdrawn);
-    assert_eq!(unlabeled[0].attributes["resolution"], "unlabeled");
-    assert_eq!(setup.incidents(&of("reopened"))[0].status, IncidentStatus::Reopened);
-    let deleted = &setup.incidents(&of("deleted"))[0];
-    assert_eq!((deleted.status, deleted.time), (IncidentStatus::Withdrawn, NOW), "GitHub does not say when");
-    let mut closed = of("deleted");
-    closed["action"] = json!("closed");
-    assert_eq!(setup.incidents(&closed)[0].time, time("2021-07-05T18:07:10Z"));
-    // Labelled after it was closed: opened and resolved in one.
-    closed["action"] = json!("labeled");
-    closed["label"] = json!({"name":"bug"});
-    let story = setup.incidents(&closed);
-    assert_eq!(
-        story.iter().map(|event| event.status).collect::<Vec<_>>(),
-        [IncidentStatus::Opened, IncidentStatus::Resolved, IncidentStatus::Resolved]
-    );
-    assert!(setup.skipped("issues", &of("edited")).contains("nothing"));
-    assert!(setup.skipped("issues", &of("pinned")).contains("incident_labels"));
 }
 
 /// Every field of one body of each kind, taken away or given another type: an outcome, or a fault
