@@ -8,7 +8,7 @@ use crate::support::github::{deliver, examples};
 
 const SECRET: &str = "It's a Secret to Everybody";
 
-/// An example of an event with this action, of another number, since `minute`.
+/// An example of an event with this action at `minute`; the alert is open since the minute of its number.
 fn alert(event: &str, action: &str, number: u64, minute: u32) -> Value {
     let events = examples();
     let of_event = events.iter().find(|entry| entry["name"] == event).unwrap()["examples"].as_array().unwrap().clone();
@@ -17,10 +17,9 @@ fn alert(event: &str, action: &str, number: u64, minute: u32) -> Value {
     body["repository"]["full_name"] = json!("acme/checkout");
     let alert = &mut body["alert"];
     alert["number"] = json!(number);
+    alert["created_at"] = json!(format!("2026-01-05T10:{number:02}:00Z"));
     alert["updated_at"] = at.clone();
-    if action == "created" {
-        alert["created_at"] = at;
-    } else if alert["fixed_at"].is_string() {
+    if action == "fixed" {
         alert["fixed_at"] = at;
     }
     body

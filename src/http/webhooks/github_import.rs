@@ -94,9 +94,10 @@ pub async fn import_github(
     };
     let lines = github::batch::parse_lines(decode::utf8(&body)?, config.ingest.max_items, &context)?;
     let (lines, facts) = apart(lines);
-    let committed = match facts.is_empty() {
-        true => Committed::Taken { facts: Vec::new(), keyed: Vec::new() },
-        false => submit_facts(&app, received_at, None, facts).await?,
+    let committed = if facts.is_empty() {
+        Committed::Taken { facts: Vec::new(), keyed: Vec::new() }
+    } else {
+        submit_facts(&app, received_at, None, facts).await?
     };
     receipt(lines, committed).map(web::Json)
 }

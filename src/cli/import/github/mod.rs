@@ -36,7 +36,7 @@ const STATUSES_LATE: Duration = Duration::from_secs(24 * 3_600);
 pub struct Options {
     /// OWNER/NAME
     repository: String,
-    /// GitHub's REST API; of GitHub Enterprise https://HOST/api/v3
+    /// GitHub's REST API; that of a GitHub Enterprise Server ends in /api/v3
     #[arg(long, default_value = "https://api.github.com")]
     api_url: Url,
     /// A token that may read the repository; better given as a variable than on the command line
