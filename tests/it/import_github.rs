@@ -297,3 +297,28 @@ async fn releases_and_mistakes() {
     let since = refused(&[&["import", "github", "acme/checkout", "--since", "yesterday"], &place[..]].concat());
     assert!(since.contains("RFC 3339"), "{since}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_and_the_run_that_made_it_count_once() {
+    let mut lists: BTreeMap<String, Vec<Value>> = ["commits", "pulls"].map(|list| (list.to_owned(), Vec::new())).into();
+    let (_, mut body) = OF.deployed(50, "m0", "05T10:00");
+    body["deployment_status"]["log_url"] = json!("https://github.com/acme/checkout/actions/runs/42/job/7");
+    lists.insert("deployments".to_owned(), vec![body["deployment"].clone()]);
+    lists.insert("deployments/50/statuses".to_owned(), vec![body["deployment_status"].clone()]);
+    // Fields as docs.github.com has them, "Get a workflow run".
+    lists.insert("actions/runs/42".to_owned(), vec![json!({"id": 42, "name": "Deploy", "path": ".github/workflows/deploy.yml",
+        "event": "push", "status": "completed", "conclusion": "success", "run_attempt": 1, "head_sha": sha("m0"),
+        "created_at": "2026-01-05T09:50:00Z", "run_started_at": "2026-01-05T09:50:00Z", "updated_at": "2026-01-05T10:01:00Z"})]);
+    let github = GitHubApi::start(lists);
+    for (workflows, skipped, counted) in [("{}", 1, "50"), ("{deploy.yml: production}", 2, "workflow-run/42/1")] {
+        let database = Database::sqlite().await;
+        let yaml = format!("sources: {{github: {{secret: a, deployment_workflows: {workflows}}}}}\n");
+        let devpulse = DevPulse::start(&database.url, &yaml).await;
+        let run = import(&devpulse, &github, tempfile::tempdir().unwrap().path(), &["--output", "json"]);
+        assert!(run.ok, "{}", run.said);
+        assert_eq!(serde_json::from_str::<Value>(&run.said).unwrap()["skipped"], skipped, "{workflows}");
+        let deployments = devpulse.all("/api/v1/deployments").await;
+        assert_eq!((deployments.len(), &deployments[0]["id"]), (1, &json!(counted)), "{deployments:#?}");
+        assert_eq!(deployments[0]["outcome"], "succeeded");
+    }
+}

@@ -99,6 +99,10 @@ async fn answer(request: HttpRequest, state: web::Data<Mutex<State>>) -> HttpRes
     let Some(list) = state.lists.get(&path) else {
         return HttpResponse::NotFound().json(json!({"message": "Not Found"}));
     };
+    // A thing, not a list.
+    if path.starts_with("actions/runs/") {
+        return HttpResponse::Ok().json(&list[0]);
+    }
     let items = match query.get("sha").filter(|sha| *sha != "main") {
         Some(sha) => return HttpResponse::Ok().json(reachable(list, sha)),
         None if query.get("sort").is_some_and(|sort| sort == "updated") => newest_first(list),
