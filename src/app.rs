@@ -9,9 +9,10 @@ use tokio::sync::{Notify, broadcast};
 use crate::config::Config;
 use crate::ingest::budget::Budget;
 use crate::ingest::committer::Committer;
+use crate::ingest::tally::Tally;
 use crate::slo::Live;
 use crate::store::Store;
-use crate::store::derived::DoraCache;
+use crate::store::dora::DoraCache;
 use crate::time::Clock;
 
 /// Shared by every handler (`web::Data<App>`) and worker (`Arc<App>`).
@@ -24,6 +25,8 @@ pub struct App {
     /// What bodies of events, and those of webhooks, may take in memory together.
     pub bodies: Budget,
     pub webhook_bodies: Budget,
+    /// What became of deliveries, until it is written down.
+    pub tally: Tally,
     /// Delivery metrics' rows, derived once per new fact.
     pub dora: Arc<DoraCache>,
     /// The windows of every objective; written by the evaluator only.

@@ -96,6 +96,23 @@ pub fn short(duration: Duration) -> String {
     fits.map_or_else(|| format!("{millis}ms"), |(size, unit)| format!("{}{unit}", millis / size))
 }
 
+/// A duration as people say it, in its two largest units: `2 d 4 h`, `12 min 5 s`, `250 ms`, `0 s`.
+pub fn spoken(duration: Duration) -> String {
+    let (seconds, millis) = (duration.as_secs(), u64::from(duration.subsec_millis()));
+    if seconds == 0 && millis > 0 {
+        return format!("{millis} ms");
+    }
+    let units = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
+    let parts: Vec<String> = units
+        .into_iter()
+        .skip_while(|(count, _)| *count == 0)
+        .take(2)
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count} {unit}"))
+        .collect();
+    if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") }
+}
+
 impl<Z: chrono::TimeZone> From<DateTime<Z>> for Timestamp {
     fn from(t: DateTime<Z>) -> Self {
         Self(t.timestamp_micros())
@@ -118,14 +135,18 @@ impl fmt::Debug for Timestamp {
     }
 }
 
+/// RFC 3339 where people may read it, else microseconds.
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
     }
 }
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return i64::deserialize(deserializer).map(Self);
+        }
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         Self::parse(&text).map_err(|_| {
             serde::de::Error::custom("must be an RFC 3339 time with an offset, such as 2026-01-05T10:04:00Z")
@@ -223,6 +244,15 @@ mod tests {
         for (millis, text) in cases {
             assert_eq!(short(Duration::from_millis(millis)), text);
         }
+    }
+
+    #[test]
+    fn durations_as_people_say_them() {
+        let text = |millis| spoken(Duration::from_millis(millis));
+        assert_eq!(
+            [0, 250, 59_900, 60_000, 725_000, 3_600_000, 90_061_000, 187_200_000].map(text),
+            ["0 s", "250 ms", "59 s", "1 min", "12 min 5 s", "1 h", "1 d 1 h", "2 d 4 h"].map(String::from)
+        );
     }
 
     #[test]

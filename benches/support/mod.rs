@@ -4,6 +4,7 @@
 pub mod database;
 #[path = "../../tests/it/support/devpulse.rs"]
 pub mod devpulse;
+pub mod history;
 #[path = "../../tests/it/support/http.rs"]
 pub mod http;
 pub mod load;

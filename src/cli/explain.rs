@@ -2,10 +2,12 @@
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::figures::words;
 use super::output::table;
 use super::remote::{Server, cell};
+use super::selection::Selection;
 use super::{Failure, Output};
 use crate::dora::Metric;
 
@@ -20,86 +22,20 @@ pub struct Options {
     server: Server,
 }
 
-/// What a question about delivery is about, as in `GET /api/v1/dora`.
-#[derive(Debug, Args)]
-pub struct Selection {
-    /// One service; all without it
-    #[arg(long)]
-    pub service: Option<String>,
-    /// The services of one team, in its time zone
-    #[arg(long, conflicts_with = "service")]
-    pub team: Option<String>,
-    /// One environment; those of tier production without it
-    #[arg(long)]
-    pub environment: Option<String>,
-    /// The length of the window up to --to, else up to now: 30d without it
-    #[arg(long, conflicts_with = "from")]
-    pub window: Option<String>,
-    /// RFC 3339
-    #[arg(long)]
-    pub from: Option<String>,
-    /// RFC 3339
-    #[arg(long)]
-    pub to: Option<String>,
-    /// IANA name; the team's without it, else UTC
-    #[arg(long)]
-    pub time_zone: Option<String>,
-}
-
-impl Selection {
-    pub fn query(&self) -> Vec<(&'static str, Option<&str>)> {
-        vec![
-            ("service", self.service.as_deref()),
-            ("team", self.team.as_deref()),
-            ("environment", self.environment.as_deref()),
-            ("window", self.window.as_deref()),
-            ("from", self.from.as_deref()),
-            ("to", self.to.as_deref()),
-            ("time_zone", self.time_zone.as_deref()),
-        ]
-    }
-}
-
 /// # Errors
 /// The server cannot be reached, or refuses.
 pub async fn run(options: Options, output: Output) -> Result<(), Failure> {
     let Options { metric, selection, server } = options;
-    let mut whole: Option<Value> = None;
-    let mut cursor: Option<String> = None;
-    loop {
-        let mut query = selection.query();
-        query.extend([("limit", Some("500")), ("cursor", cursor.as_deref())]);
-        let page = server.get(&["dora", &metric, "explain"], &query).await?;
-        cursor = page.get("next").and_then(Value::as_str).map(str::to_owned);
-        match &mut whole {
-            None => whole = Some(page),
-            Some(whole) => append(whole, page),
-        }
-        if cursor.is_none() {
-            break;
-        }
-    }
-    let whole = whole.unwrap_or_default();
+    let query = [&selection.query()[..], &[("limit", Some("500"))]].concat();
+    let whole = server.get_all(&["dora", &metric, "explain"], &query, &["included", "excluded"]).await?;
     output.show(&whole, || text(&whole))
 }
 
-/// Adds the rows of a further page.
-fn append(whole: &mut Value, mut page: Value) {
-    for list in ["included", "excluded"] {
-        let more = page.get_mut(list).map(Value::take);
-        if let (Some(Value::Array(rows)), Some(Value::Array(more))) = (whole.get_mut(list), more) {
-            rows.extend(more);
-        }
-    }
-    if let Some(next) = whole.get_mut("next") {
-        *next = json!(null);
-    }
-}
-
 fn text(answer: &Value) -> String {
-    let value = match answer.get("value") {
-        Some(Value::Number(_)) => format!("{} {}", cell(answer, "/value"), cell(answer, "/unit")),
-        _ => format!("no value: {}", cell(answer, "/reason")),
+    let metric = Metric::from_name(&cell(answer, "/metric"));
+    let value = match metric.zip(answer.get("value").and_then(Value::as_f64)) {
+        Some((metric, value)) => words(metric, value),
+        None => format!("no value: {}", cell(answer, "/reason")),
     };
     let mut lines = vec![
         format!("{}: {value}", cell(answer, "/metric")),
@@ -126,7 +62,7 @@ fn row(row: &Value) -> Vec<String> {
     };
     let time = ["/restored_at", "/deployment/finished_at", "/started_at"].into_iter().find_map(|at| row.pointer(at));
     let end = match row.get("value") {
-        Some(Value::Number(seconds)) => format!("{seconds} s"),
+        Some(Value::Number(seconds)) => words(Metric::ChangeLeadTime, seconds.as_f64().unwrap_or_default()),
         Some(Value::Bool(is)) => because(row, *is),
         _ => cell(row, "/reason").replace('_', " "),
     };

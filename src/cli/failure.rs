@@ -32,6 +32,8 @@ pub enum Failure {
     Demo(#[from] DemoError),
     #[error("{0}")]
     Io(#[from] std::io::Error),
+    #[error("{path} cannot be written: {source}")]
+    File { path: String, source: std::io::Error },
     #[error("no random numbers: {0}")]
     Random(#[from] getrandom::Error),
 }
@@ -50,7 +52,12 @@ impl Failure {
             Self::Config(_) | Self::Unfit(_) => 3,
             Self::Check(_) => 5,
             Self::Database(_) | Self::Server { .. } => 4,
-            Self::Refused(_) | Self::Telemetry(_) | Self::Demo(_) | Self::Io(_) | Self::Random(_) => 1,
+            Self::Refused(_)
+            | Self::Telemetry(_)
+            | Self::Demo(_)
+            | Self::Io(_)
+            | Self::File { .. }
+            | Self::Random(_) => 1,
         }
     }
 

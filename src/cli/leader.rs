@@ -25,6 +25,7 @@ use crate::http::keys::Keys;
 use crate::http::loopback::is_loopback_address;
 use crate::ingest::budget::Budget;
 use crate::ingest::committer::{Committer, Settings};
+use crate::ingest::tally::Tally;
 use crate::notify::Notifiers;
 use crate::rollback::executor::Executors;
 use crate::slo::Live;
@@ -34,7 +35,7 @@ use crate::time::Clock;
 use crate::worker::crew::Crew;
 use crate::worker::dispatch::Dispatcher;
 use crate::worker::evaluate::Evaluator;
-use crate::worker::{gauges, saga, tell, upkeep};
+use crate::worker::{gauges, saga, source_counts, tell, upkeep};
 
 /// How often a standby asks for the lease, and the holder whether it still has it.
 const LEASE_CHECK: Duration = Duration::from_secs(1);
@@ -166,6 +167,7 @@ impl Leader {
             wake: Wake::default(),
             bodies,
             webhook_bodies,
+            tally: Tally::default(),
             dora: Arc::default(),
             live: RwLock::new(Live::new(config)),
             stream: broadcast::Sender::new(STREAM_EVENTS),
@@ -186,6 +188,7 @@ impl Leader {
         crew.add_endless("saga", saga::run(Arc::clone(&saga), Arc::clone(&app.wake.saga)));
         crew.add_endless("gauges", gauges::run(Arc::clone(&app)));
         crew.add_endless("upkeep", upkeep::run(Arc::clone(&app)));
+        crew.add("source counts", |stop| source_counts::run(Arc::clone(&app), stop));
         let database = open::without_password(config.database.url.expose_secret());
         tracing::info!(fencing = lease.fencing, database, "leading: events are taken in and judged");
         tracing::info!("next: send events as README.md shows; http://{address}/api/openapi.json describes the API");

@@ -2,18 +2,24 @@
 
 mod alert;
 mod check;
+mod compare;
 pub mod demo;
 mod explain;
+mod export;
 mod failure;
+mod figures;
 mod import;
 mod incident;
 mod keys;
 mod leader;
 mod output;
 mod remote;
+mod report;
 mod rollback;
 mod rollback_text;
+mod selection;
 mod serve;
+mod sources;
 
 use std::path::{Path, PathBuf};
 
@@ -70,6 +76,15 @@ enum Command {
     Import(import::Command),
     /// Every row behind a delivery metric, and every row left out, with the reason
     Explain(explain::Options),
+    /// Services or teams side by side, each with its delivery metrics
+    Compare(compare::Options),
+    /// The delivery metrics of a period, as text, JSON, CSV, HTML or Markdown
+    Report(report::Options),
+    /// The delivery metrics of the past, for Prometheus
+    #[command(subcommand)]
+    Export(export::Command),
+    /// Sources of a running DevPulse: the last event of each, and what became of what they sent
+    Sources(sources::Options),
     /// Alerts: send a test message to a receiver
     #[command(subcommand)]
     Alert(alert::Command),
@@ -128,6 +143,10 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Incident(command) => incident::run(command, cli.output).await,
         Command::Import(command) => import::run(command, cli.output).await,
         Command::Explain(options) => explain::run(options, cli.output).await,
+        Command::Compare(options) => compare::run(options, cli.output).await,
+        Command::Report(options) => report::run(options, cli.output).await,
+        Command::Export(command) => export::run(command).await,
+        Command::Sources(options) => sources::run(options, cli.output).await,
         Command::Alert(command) => alert::run(command, cli.output).await,
         Command::Demo(options) => Ok(demo::run(options, cli.output).await?),
     }

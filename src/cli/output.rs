@@ -1,6 +1,8 @@
 //! Results on standard output, for people or for programs.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -20,19 +22,45 @@ impl Output {
     pub fn show(self, value: &impl Serialize, people: impl FnOnce() -> String) -> Result<(), Failure> {
         match self {
             Self::Text => text(&people()),
-            Self::Json => text(&serde_json::to_string_pretty(value).map_err(std::io::Error::from)?),
+            Self::Json => text(&serde_json::to_string_pretty(value).map_err(io::Error::from)?),
         }
     }
 }
 
-/// Prints a text and ends the line. Whoever stops reading, as `head` does, has read enough.
+/// Prints a text and ends the line.
 ///
 /// # Errors
 /// Standard output cannot be written.
 pub fn text(text: &str) -> Result<(), Failure> {
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
+    write(None, &format!("{text}\n"))
+}
+
+/// Writes a text as it is, to a file or to standard output.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write(file: Option<&Path>, text: &str) -> Result<(), Failure> {
+    stream(file, |out| out.write_all(text.as_bytes()))
+}
+
+/// Writes piece by piece, to a file or to standard output. Whoever stops reading, as `head` does,
+/// has read enough.
+///
+/// # Errors
+/// It cannot be written.
+pub fn stream(file: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    let failed = |source| match file {
+        Some(file) => Failure::File { path: file.display().to_string(), source },
+        None => Failure::Io(source),
+    };
+    let out: Box<dyn Write> = match file {
+        Some(file) => Box::new(File::create(file).map_err(failed)?),
+        None => Box::new(io::stdout().lock()),
+    };
+    let mut out = BufWriter::new(out);
+    match write(&mut out).and_then(|()| out.flush()) {
+        Err(error) if file.is_none() && error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(failed),
     }
 }
 

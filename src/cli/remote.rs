@@ -1,9 +1,11 @@
 //! A running DevPulse, through its API.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::{Method, StatusCode};
+use reqwest::{Client, Method, StatusCode};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
@@ -23,6 +25,9 @@ pub struct Server {
     /// The API key; better given as a variable than on the command line
     #[arg(long, env = "DEVPULSE_KEY", hide_env_values = true)]
     key: Option<String>,
+    /// One for all calls, so that connections are used again.
+    #[arg(skip)]
+    client: OnceLock<Client>,
 }
 
 /// Query parameters; what is `None` is not asked for.
@@ -37,6 +42,27 @@ impl Server {
         self.call(Method::GET, path, query, None).await
     }
 
+    /// Gets every page of `/api/v1/…path?…query` as one answer whose `lists` are whole.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or refuses.
+    pub async fn get_all(&self, path: &[&str], query: Query<'_>, lists: &[&str]) -> Result<Value, Failure> {
+        let mut whole = self.get(path, query).await?;
+        while let Some(cursor) = whole.get("next").and_then(Value::as_str).map(str::to_owned) {
+            let mut page = self.get(path, &[query, &[("cursor", Some(cursor.as_str()))]].concat()).await?;
+            for list in lists {
+                let more = page.get_mut(*list).map(Value::take);
+                if let (Some(Value::Array(items)), Some(Value::Array(more))) = (whole.get_mut(*list), more) {
+                    items.extend(more);
+                }
+            }
+            if let Some(next) = whole.get_mut("next") {
+                *next = page.get_mut("next").map(Value::take).unwrap_or_default();
+            }
+        }
+        Ok(whole)
+    }
+
     /// Calls `/api/v1/…path?…query`.
     ///
     /// # Errors
@@ -49,7 +75,7 @@ impl Server {
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
         let unreachable = |source| Failure::Server { server: self.server.to_string(), source };
-        let mut request = outbound::client(PATIENCE).map_err(unreachable)?.request(method, self.url(path, query)?);
+        let mut request = self.client().map_err(unreachable)?.request(method, self.url(path, query)?);
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
         }
@@ -78,7 +104,7 @@ impl Server {
     pub async fn send_lines(&self, path: &[&str], query: Query<'_>, lines: String) -> Result<Option<Value>, Failure> {
         let unreachable = |source| Failure::Server { server: self.server.to_string(), source };
         let url = self.url(path, query)?;
-        let mut request = outbound::client(PATIENCE_WITH_EVENTS).map_err(unreachable)?.post(url);
+        let mut request = self.client().map_err(unreachable)?.post(url).timeout(PATIENCE_WITH_EVENTS);
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
         }
@@ -90,6 +116,14 @@ impl Server {
         }
         let body = response.json::<Value>().await.map_err(unreachable)?;
         if status.is_success() { Ok(Some(body)) } else { Err(self.refused(status, &body)) }
+    }
+
+    fn client(&self) -> Result<Client, reqwest::Error> {
+        if let Some(client) = self.client.get() {
+            return Ok(client.clone());
+        }
+        let client = outbound::client(PATIENCE)?;
+        Ok(self.client.get_or_init(|| client).clone())
     }
 
     fn url(&self, path: &[&str], query: Query<'_>) -> Result<Url, Failure> {
@@ -118,6 +152,15 @@ impl Server {
         };
         Failure::Refused(format!("{status}: {told}"))
     }
+}
+
+/// A part of an answer as what it should be.
+///
+/// # Errors
+/// It is something else.
+pub fn decoded<T: DeserializeOwned>(part: Option<&Value>) -> Result<T, Failure> {
+    let what = "the server's answer is not as expected; is it as new as this command?";
+    T::deserialize(part.unwrap_or(&Value::Null)).map_err(|error| Failure::Refused(format!("{what} {error}")))
 }
 
 /// A field as a person reads it; `-` where there is none.

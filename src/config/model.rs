@@ -224,6 +224,27 @@ pub struct Sources {
     pub github: Option<GitHub>,
     pub alertmanager: Alertmanager,
     pub pagerduty: Option<PagerDuty>,
+    pub gitlab: Option<GitLab>,
+    pub jenkins: Option<Pipelines>,
+    pub circleci: Option<Pipelines>,
+    pub azure_devops: Option<Pipelines>,
+    pub bitbucket: Option<Bitbucket>,
+}
+
+impl Sources {
+    /// Names of those that are configured.
+    pub fn configured(&self) -> Vec<&'static str> {
+        let all = [
+            ("azure_devops", self.azure_devops.is_some()),
+            ("bitbucket", self.bitbucket.is_some()),
+            ("circleci", self.circleci.is_some()),
+            ("github", self.github.is_some()),
+            ("gitlab", self.gitlab.is_some()),
+            ("jenkins", self.jenkins.is_some()),
+            ("pagerduty", self.pagerduty.is_some()),
+        ];
+        all.into_iter().filter(|(_, configured)| *configured).map(|(name, _)| name).collect()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -270,16 +291,32 @@ pub struct GitHub {
     pub releases: Option<String>,
 }
 
-impl GitHub {
-    pub fn new(secret: SecretString) -> Self {
-        Self {
-            secret,
-            incident_labels: vec!["incident".to_owned()],
-            deployment_workflows: BTreeMap::new(),
-            default_environment: None,
-            releases: None,
-        }
-    }
+#[derive(Debug, Clone)]
+pub struct GitLab {
+    /// The secret token, or the signing token (`whsec_…`).
+    pub secret: SecretString,
+    /// Labels that make an issue an incident; work items of the type incident are without.
+    pub incident_labels: Vec<String>,
+    /// Environment of deployments whose environment matches none: kept as is.
+    pub default_environment: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Bitbucket {
+    /// With the names of commit statuses that are deployments.
+    pub pipelines: Pipelines,
+    /// Branches whose commits are merged: payloads do not say which branch is the main one.
+    pub main_branches: Vec<String>,
+}
+
+/// A CI system, and which of its runs are deployments.
+#[derive(Debug, Clone)]
+pub struct Pipelines {
+    pub secret: SecretString,
+    /// Names of jobs, workflows or stages → the environment that their runs deploy to.
+    pub deployments: BTreeMap<String, String>,
+    /// The same names → the service that they deploy.
+    pub services: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone)]

@@ -1,5 +1,6 @@
 //! Who sends and who is told: sources, receivers, the mail server, the route.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lettre::{AsyncSmtpTransport, Tokio1Executor};
@@ -8,7 +9,8 @@ use url::Url;
 
 use super::catalogue::{reference, refuse_twice};
 use super::model::{
-    Alertmanager, Email, GitHub, PagerDuty, Receiver, Route, Slack, Smtp, Sources, Webhook, signing_key,
+    Alertmanager, Bitbucket, Email, GitHub, GitLab, PagerDuty, Pipelines, Receiver, Route, Slack, Smtp, Sources,
+    Webhook, signing_key,
 };
 use super::reader::{Scalar, Section};
 use super::scalar::{duration, http_url, one_of, secret, secret_url, text};
@@ -27,6 +29,11 @@ pub(super) fn sources(at: &Section<'_>) -> Sources {
     Sources {
         github: at.optional_section("github", "secret", github),
         alertmanager: at.inner("alertmanager", |at| Some(alertmanager(at))).unwrap_or_default(),
+        gitlab: at.optional_section("gitlab", "secret", gitlab),
+        jenkins: at.optional_section("jenkins", "secret", |at| pipelines(at, "deployment_jobs")),
+        circleci: at.optional_section("circleci", "secret", |at| pipelines(at, "deployment_workflows")),
+        azure_devops: at.optional_section("azure_devops", "secret", |at| pipelines(at, "deployment_stages")),
+        bitbucket: at.optional_section("bitbucket", "secret", bitbucket),
         pagerduty: at.optional_section("pagerduty", "secret", pagerduty),
     }
 }
@@ -49,15 +56,55 @@ fn alertmanager(at: &Section<'_>) -> Alertmanager {
     }
 }
 
+fn pipelines(at: &Section<'_>, deployments: &'static str) -> Option<Pipelines> {
+    let secret = at.required("secret", secret);
+    let deployments = at.texts(deployments, text);
+    let services = at.texts("services", text);
+    Some(Pipelines { secret: secret?, deployments, services })
+}
+
+fn bitbucket(at: &Section<'_>) -> Option<Bitbucket> {
+    let branches = at.values("main_branches", text);
+    let main_branches = if at.has("main_branches") { branches } else { vec!["main".to_owned(), "master".to_owned()] };
+    Some(Bitbucket { pipelines: pipelines(at, "deployment_statuses")?, main_branches })
+}
+
+fn default_labels() -> Vec<String> {
+    vec!["incident".to_owned()]
+}
+
+impl GitHub {
+    /// With nothing else configured.
+    pub fn new(secret: SecretString) -> Self {
+        Self {
+            secret,
+            incident_labels: default_labels(),
+            deployment_workflows: BTreeMap::new(),
+            default_environment: None,
+            releases: None,
+        }
+    }
+}
+
+fn incident_labels(at: &Section<'_>) -> Vec<String> {
+    let labels = at.values("incident_labels", text);
+    if at.has("incident_labels") { labels } else { default_labels() }
+}
+
+fn gitlab(at: &Section<'_>) -> Option<GitLab> {
+    let secret = at.required("secret", signing_secret);
+    let incident_labels = incident_labels(at);
+    let default_environment = at.optional("default_environment", text).map(|found| found.value);
+    Some(GitLab { secret: secret?, incident_labels, default_environment })
+}
+
 fn github(at: &Section<'_>) -> Option<GitHub> {
     let secret = at.required("secret", secret);
-    let labels = at.values("incident_labels", text);
+    let incident_labels = incident_labels(at);
     let deployment_workflows = at.texts("deployment_workflows", text);
     let default_environment = at.optional("default_environment", text).map(|found| found.value);
     let releases = at.optional("releases", text).map(|found| found.value);
-    let known = GitHub::new(secret?);
-    let incident_labels = if at.has("incident_labels") { labels } else { known.incident_labels.clone() };
-    Some(GitHub { incident_labels, deployment_workflows, default_environment, releases, ..known })
+    Some(GitHub { secret: secret?, incident_labels, deployment_workflows, default_environment, releases })
 }
 
 pub(super) fn smtp(at: &Section<'_>) -> Option<Smtp> {
@@ -129,14 +176,16 @@ fn email(at: &Section<'_>, smtp: bool) -> Email {
     Email { to }
 }
 
+fn signing_secret(scalar: &Scalar<'_>) -> Result<SecretString, String> {
+    let secret = secret(scalar)?;
+    let wanted = "begins with whsec_ but is not base64 after it";
+    signing_key(&secret).map(|_| secret).ok_or_else(|| wanted.to_owned())
+}
+
 /// A signed webhook, of a receiver or of a rollback policy.
 pub(super) fn webhook(at: &Section<'_>) -> Option<Webhook> {
     let url = at.required("url", http_url);
-    let secret = at.required("secret", |scalar: &_| {
-        let secret = secret(scalar)?;
-        let wanted = "begins with whsec_ but is not base64 after it";
-        signing_key(&secret).map(|_| secret).ok_or_else(|| wanted.to_owned())
-    });
+    let secret = at.required("secret", signing_secret);
     let timeout = at.or("timeout", WEBHOOK_TIMEOUT, duration);
     Some(Webhook { url: url?, secret: secret?, timeout })
 }

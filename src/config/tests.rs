@@ -16,6 +16,11 @@ fn secrets() -> Variables {
     variables(&[
         ("GITHUB_WEBHOOK_SECRET", "g"),
         ("PAGERDUTY_WEBHOOK_SECRET", "p"),
+        ("GITLAB_WEBHOOK_SECRET", "l"),
+        ("JENKINS_WEBHOOK_SECRET", "j"),
+        ("AZURE_DEVOPS_WEBHOOK_SECRET", "a"),
+        ("BITBUCKET_WEBHOOK_SECRET", "b"),
+        ("CIRCLECI_WEBHOOK_SECRET", "c"),
         ("SLACK_TOKEN", "xoxb"),
         ("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x"),
         ("HOOK_SECRET", "h"),
@@ -52,12 +57,16 @@ fn the_defaults_load() {
 }
 
 /// Keys of list items and optional sections that have a default.
-const OPTIONAL: [&str; 20] = [
+const OPTIONAL: [&str; 24] = [
     "time_zone",
     "week_starts_on",
     "window",
     "incident_labels",
     "deployment_workflows",
+    "deployment_jobs",
+    "deployment_stages",
+    "deployment_statuses",
+    "main_branches",
     "default_environment",
     "api_url",
     "timeout",

@@ -1,5 +1,7 @@
 //! Days, weeks and months of a time zone, days of 23 and 25 hours included.
 
+use std::collections::BTreeSet;
+
 use chrono::{Datelike, Days, Duration, LocalResult, Months, NaiveDate, NaiveDateTime, TimeZone, Weekday};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
@@ -48,6 +50,21 @@ impl Calendar {
     /// The local date; `None` beyond the years that chrono can show.
     pub fn date(self, at: Timestamp) -> Option<NaiveDate> {
         Some(at.to_datetime()?.with_timezone(&self.time_zone).date_naive())
+    }
+
+    /// The local dates of sorted times; those beyond the years that chrono can show have none.
+    pub fn dates(self, sorted: &[Timestamp]) -> BTreeSet<NaiveDate> {
+        let mut dates = BTreeSet::new();
+        let mut known_until = Timestamp::from_micros(i64::MIN);
+        for at in sorted {
+            if *at < known_until {
+                continue;
+            }
+            let Some(date) = self.date(*at) else { continue };
+            dates.insert(date);
+            known_until = date.succ_opt().and_then(|next| self.start_of(next)).unwrap_or(known_until);
+        }
+        dates
     }
 
     /// The first instant of a local day, which is not midnight where the clock jumps over it.

@@ -1,18 +1,22 @@
 //! Which rows a metric counts in a window, with the value of each, and why others are left out.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Metric;
 use super::calendar::{Calendar, Window};
-use super::row::{DeploymentRow, IncidentRow, LeadReason, LeadRow};
-use super::select::Selected;
+use super::month::Month;
+use super::partition::{Deployed, Index, Leads};
+use super::row::LeadReason;
+use super::select::{Arrival, Part, Selected};
 use super::stats::Center;
-use crate::event::{DeploymentKind, DeploymentOutcome, IncidentStatus};
+use crate::event::{DeploymentKind, DeploymentOutcome};
 use crate::time::Timestamp;
 
 /// Where the lead time of a change begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LeadFrom {
     #[default]
@@ -20,17 +24,6 @@ pub enum LeadFrom {
     Committed,
     Merged,
     FirstCommitOfPullRequest,
-}
-
-impl LeadFrom {
-    fn of(self, row: &LeadRow) -> Option<Timestamp> {
-        match self {
-            Self::Authored => row.authored_at,
-            Self::Committed => row.committed_at,
-            Self::Merged => row.merged_at,
-            Self::FirstCommitOfPullRequest => row.first_commit_at,
-        }
-    }
 }
 
 /// What is asked of the selected rows.
@@ -46,17 +39,23 @@ pub struct Question {
     pub exclude_rollbacks: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub enum Subject<'a> {
-    Deployment(&'a DeploymentRow),
-    Change {
-        repository: &'a str,
-        sha: &'a str,
-        deployment: &'a DeploymentRow,
-        /// Where it has a lead time.
-        lead: Option<&'a LeadRow>,
-    },
-    Incident(&'a IncidentRow),
+impl Question {
+    /// The same of the period before.
+    #[must_use]
+    pub fn before(&self) -> Self {
+        Self { window: self.calendar.before(self.window), ..*self }
+    }
+}
+
+/// A row of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    Deployment(Index),
+    /// A change at the deployment that brought it.
+    Lead(Index),
+    /// A change, or all changes of a deployment, without a lead time.
+    LeftOut(Index),
+    Incident(Index),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,32 +64,24 @@ pub enum Value {
     One,
     /// Whether it failed, or was unplanned.
     Is(bool),
-    /// An interval in microseconds.
-    Between { from: Timestamp, to: Timestamp },
+    /// Microseconds up to the time that puts it into the window.
+    Lasted(i64),
 }
 
-impl Value {
-    pub const fn micros(self) -> Option<i64> {
-        match self {
-            Self::Between { from, to } => Some(to.micros_since(from)),
-            Self::One | Self::Is(_) => None,
-        }
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Counts(Value),
+    Out(Reason),
 }
 
+/// What a metric says about a row.
 #[derive(Debug, Clone, Copy)]
-pub struct Included<'a> {
-    pub subject: Subject<'a>,
+pub struct Judged<'s, 'a> {
+    pub part: &'s Part<'a>,
+    pub subject: Subject,
     /// What puts it into the window.
     pub at: Timestamp,
-    pub value: Value,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub struct Excluded<'a> {
-    pub subject: Subject<'a>,
-    pub at: Timestamp,
-    pub reason: Reason,
+    pub verdict: Verdict,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
@@ -114,136 +105,177 @@ pub enum Reason {
     Lead(LeadReason),
 }
 
-#[derive(Debug, Default)]
-pub struct Counted<'a> {
-    pub included: Vec<Included<'a>>,
-    pub excluded: Vec<Excluded<'a>>,
-}
-
-impl Counted<'_> {
-    /// Microseconds of every included interval, sorted.
-    pub fn sorted_micros(&self) -> Vec<i64> {
-        let mut micros: Vec<i64> = self.included.iter().filter_map(|row| row.value.micros()).collect();
-        micros.sort_unstable();
-        micros
-    }
-
-    pub fn how_many(&self, value: Value) -> usize {
-        self.included.iter().filter(|row| row.value == value).count()
-    }
-}
-
-/// The rows that `metric` counts in the window of the question.
-pub fn counted<'a>(metric: Metric, selected: &Selected<'a>, question: &Question) -> Counted<'a> {
+/// Judges every row that concerns `metric` in the window of the question.
+pub fn judge<'s, 'a>(
+    metric: Metric,
+    selected: &'s Selected<'a>,
+    question: &Question,
+    mut each: impl FnMut(Judged<'s, 'a>),
+) {
     match metric {
-        Metric::DeploymentFrequency => deployments(selected, question, false, |_| Value::One),
-        Metric::ReworkRate => deployments(selected, question, false, |row| Value::Is(row.unplanned())),
+        Metric::DeploymentFrequency => deployments(selected, question, false, |_| Value::One, each),
+        Metric::ReworkRate => deployments(selected, question, false, |row| Value::Is(row.unplanned()), each),
         Metric::ChangeFailRate => {
-            deployments(selected, question, question.exclude_rollbacks, |row| Value::Is(row.failed()))
+            deployments(selected, question, question.exclude_rollbacks, |row| Value::Is(row.failed), each);
         }
-        Metric::ChangeLeadTime => changes(selected, question),
-        Metric::FailedDeploymentRecoveryTime => recoveries(selected, question),
-        Metric::MeanTimeToRecovery => incidents(selected, question),
+        Metric::ChangeLeadTime => {
+            for part in in_months(selected, question.window) {
+                leads(part, selected.arrival, question, &mut each);
+                left_out(part, question.window, &mut each);
+            }
+        }
+        Metric::FailedDeploymentRecoveryTime => recoveries(selected, question.window, each),
+        Metric::MeanTimeToRecovery => incidents(selected, question.window, each),
     }
 }
 
-/// The part of a list sorted by time that lies in the window.
-fn within<T>(sorted: &[T], window: Window, at: impl Fn(&T) -> Timestamp) -> &[T] {
-    let from = sorted.partition_point(|row| at(row) < window.from);
-    let to = sorted.partition_point(|row| at(row) < window.to);
-    sorted.get(from..to).unwrap_or_default()
+/// The months that a window touches.
+fn months(window: Window) -> std::ops::RangeInclusive<Month> {
+    Month::of(window.from)..=Month::of(Timestamp::from_micros(window.to.micros().saturating_sub(1)))
 }
 
-fn deployments<'a>(
-    selected: &Selected<'a>,
+fn in_months<'s, 'a>(selected: &'s Selected<'a>, window: Window) -> impl Iterator<Item = &'s Part<'a>> {
+    let months = months(window);
+    selected.parts.iter().filter(move |part| months.contains(&part.month))
+}
+
+/// The parts with rows that may last into a window: those of its months, for what began and ended
+/// within one, and the lasting ones for all else.
+fn in_months_and_lasting<'s, 'a>(selected: &'s Selected<'a>, window: Window) -> impl Iterator<Item = &'s Part<'a>> {
+    let months = months(window);
+    selected.parts.iter().filter(move |part| part.month == Month::LASTING || months.contains(&part.month))
+}
+
+/// Rows that last are kept twice: with the month where they began, and among the lasting ones,
+/// where alone they are looked at.
+fn is_kept_elsewhere(part: &Part<'_>, end: Option<Timestamp>) -> bool {
+    part.month != Month::LASTING && end.is_none_or(|end| Month::of(end) != part.month)
+}
+
+/// The number of a row in its list.
+fn index(row: usize) -> Index {
+    Index::try_from(row).unwrap_or(Index::MAX)
+}
+
+fn deployments<'s, 'a>(
+    selected: &'s Selected<'a>,
     question: &Question,
     without_rollbacks: bool,
-    value: impl Fn(&DeploymentRow) -> Value,
-) -> Counted<'a> {
-    let mut counted = Counted::default();
-    for (at, row) in within(&selected.deployments, question.window, |(at, _)| *at) {
-        let (at, subject) = (*at, Subject::Deployment(row));
-        let reason = match row.outcome {
-            _ if row.reached() && without_rollbacks && row.kind == DeploymentKind::Rollback => Some(Reason::Rollback),
-            _ if row.reached() => None,
-            DeploymentOutcome::InProgress => Some(Reason::InProgress),
-            DeploymentOutcome::Cancelled => Some(Reason::Cancelled),
-            DeploymentOutcome::Failed | DeploymentOutcome::Succeeded => Some(Reason::FailedAttempt),
-        };
-        match reason {
-            Some(reason) => counted.excluded.push(Excluded { subject, at, reason }),
-            None => counted.included.push(Included { subject, at, value: value(row) }),
-        }
-    }
-    counted
-}
-
-fn changes<'a>(selected: &Selected<'a>, question: &Question) -> Counted<'a> {
-    let mut counted = Counted::default();
-    for lead in within(&selected.leads, question.window, |lead| lead.at) {
-        let (at, deployment) = (lead.at, lead.deployment);
-        let (repository, sha) = (lead.row.repository.as_str(), lead.row.sha.as_str());
-        let subject = Subject::Change { repository, sha, deployment, lead: Some(lead.row) };
-        counted.add(subject, at, question.lead_from.of(lead.row), at);
-    }
-    for out in within(&selected.leads_out, question.window, |out| out.at) {
-        let subject = match out.change {
-            Some((repository, sha)) => Subject::Change { repository, sha, deployment: out.deployment, lead: None },
-            None => Subject::Deployment(out.deployment),
-        };
-        counted.excluded.push(Excluded { subject, at: out.at, reason: Reason::Lead(out.reason) });
-    }
-    counted
-}
-
-impl<'a> Counted<'a> {
-    /// An interval whose end puts it into the window.
-    fn add(&mut self, subject: Subject<'a>, at: Timestamp, from: Option<Timestamp>, to: Timestamp) {
-        match from {
-            None => self.excluded.push(Excluded { subject, at, reason: Reason::UnknownTime }),
-            Some(from) if from > to => self.excluded.push(Excluded { subject, at, reason: Reason::Negative }),
-            Some(from) => self.included.push(Included { subject, at, value: Value::Between { from, to } }),
-        }
-    }
-
-    /// Something that lasts from `from` on, as seen at the end of the window.
-    fn add_lasting(&mut self, subject: Subject<'a>, from: Timestamp, to: Option<Timestamp>, window: Window) {
-        match to {
-            Some(to) if window.contains(to) => self.add(subject, to, Some(from), to),
-            Some(to) if to < window.from => {}
-            _ if from < window.to => self.excluded.push(Excluded { subject, at: from, reason: Reason::Open }),
-            _ => {}
-        }
-    }
-}
-
-fn recoveries<'a>(selected: &Selected<'a>, question: &Question) -> Counted<'a> {
-    let mut counted = Counted::default();
-    for (at, row) in &selected.deployments {
-        if row.failed() && row.reached() {
-            let restored = row.restored.as_ref().map(|end| end.at);
-            counted.add_lasting(Subject::Deployment(row), *at, restored, question.window);
-        }
-    }
-    counted
-}
-
-fn incidents<'a>(selected: &Selected<'a>, question: &Question) -> Counted<'a> {
-    let mut counted = Counted::default();
-    for incident in &selected.incidents {
-        let subject = Subject::Incident(incident);
-        if incident.status == IncidentStatus::Withdrawn {
-            if question.window.contains(incident.started_at) {
-                counted.excluded.push(Excluded { subject, at: incident.started_at, reason: Reason::Withdrawn });
+    value: impl Fn(&Deployed) -> Value,
+    mut each: impl FnMut(Judged<'s, 'a>),
+) {
+    for part in in_months(selected, question.window) {
+        for (number, row) in part.partition.deployments.iter().enumerate() {
+            if !question.window.contains(row.at) || !part.wants(row.environment) {
+                continue;
             }
-            continue;
-        }
-        match incident.resolved_at {
-            Some(at) if incident.start_unknown && question.window.contains(at) => {
-                counted.excluded.push(Excluded { subject, at, reason: Reason::UnknownTime });
-            }
-            resolved => counted.add_lasting(subject, incident.started_at, resolved, question.window),
+            let verdict = match row.outcome {
+                _ if row.reached() && without_rollbacks && row.kind == DeploymentKind::Rollback => {
+                    Verdict::Out(Reason::Rollback)
+                }
+                _ if row.reached() => Verdict::Counts(value(row)),
+                DeploymentOutcome::InProgress => Verdict::Out(Reason::InProgress),
+                DeploymentOutcome::Cancelled => Verdict::Out(Reason::Cancelled),
+                DeploymentOutcome::Failed | DeploymentOutcome::Succeeded => Verdict::Out(Reason::FailedAttempt),
+            };
+            each(Judged { part, subject: Subject::Deployment(index(number)), at: row.at, verdict });
         }
     }
-    counted
+}
+
+fn leads<'s, 'a>(part: &'s Part<'a>, arrival: Arrival, question: &Question, each: &mut impl FnMut(Judged<'s, 'a>)) {
+    let leads = &part.partition.leads;
+    let column = leads.from(question.lead_from);
+    let mut others = part.partition.others.iter().peekable();
+    let mut number = 0;
+    for of_one in leads.deployment.chunk_by(|a, b| a == b) {
+        let from = number;
+        number += of_one.len();
+        let deployed = of_one.first().and_then(|row| part.deployment(*row));
+        let asked = |row: &&Deployed| question.window.contains(row.at) && part.wants(row.environment);
+        let Some(Deployed { at, .. }) = deployed.filter(asked).copied() else { continue };
+        for row in from..number {
+            let lead = index(row);
+            while others.next_if(|other| other.lead < lead).is_some() {}
+            let mut elsewhere = false;
+            while let Some(other) = others.next_if(|other| other.lead == lead) {
+                elsewhere |= other.before == (arrival == Arrival::First) && part.wants_elsewhere(other.elsewhere);
+            }
+            let verdict = match (elsewhere, arrival) {
+                (true, Arrival::First) => Verdict::Out(Reason::Lead(LeadReason::DeployedBefore)),
+                (true, Arrival::Last) => Verdict::Out(Reason::Lead(LeadReason::DeployedLater)),
+                (false, _) => lasted(Leads::value(column, row)),
+            };
+            each(Judged { part, subject: Subject::Lead(lead), at, verdict });
+        }
+    }
+}
+
+fn left_out<'s, 'a>(part: &'s Part<'a>, window: Window, each: &mut impl FnMut(Judged<'s, 'a>)) {
+    for (number, row) in part.partition.left_out.iter().enumerate() {
+        let deployed = part.deployment(row.deployment);
+        if let Some(Deployed { at, .. }) =
+            deployed.filter(|deployed| window.contains(deployed.at) && part.wants(deployed.environment))
+        {
+            let verdict = Verdict::Out(Reason::Lead(row.reason));
+            each(Judged { part, subject: Subject::LeftOut(index(number)), at: *at, verdict });
+        }
+    }
+}
+
+fn lasted(micros: Option<i64>) -> Verdict {
+    match micros {
+        None => Verdict::Out(Reason::UnknownTime),
+        Some(micros) if micros < 0 => Verdict::Out(Reason::Negative),
+        Some(micros) => Verdict::Counts(Value::Lasted(micros)),
+    }
+}
+
+/// Something that lasts from `from` on, as seen at the end of the window; `None` where it
+/// concerns another window.
+fn lasting(from: Timestamp, to: Option<Timestamp>, window: Window) -> Option<(Timestamp, Verdict)> {
+    match to {
+        Some(to) if window.contains(to) => Some((to, lasted(Some(to.micros_since(from))))),
+        Some(to) if to < window.from => None,
+        _ if from < window.to => Some((from, Verdict::Out(Reason::Open))),
+        _ => None,
+    }
+}
+
+fn recoveries<'s, 'a>(selected: &'s Selected<'a>, window: Window, mut each: impl FnMut(Judged<'s, 'a>)) {
+    for part in in_months_and_lasting(selected, window) {
+        for (number, row) in part.partition.deployments.iter().enumerate() {
+            if !row.failed || !row.reached() || !part.wants(row.environment) || is_kept_elsewhere(part, row.restored_at)
+            {
+                continue;
+            }
+            if let Some((at, verdict)) = lasting(row.at, row.restored_at, window) {
+                each(Judged { part, subject: Subject::Deployment(index(number)), at, verdict });
+            }
+        }
+    }
+}
+
+fn incidents<'s, 'a>(selected: &'s Selected<'a>, window: Window, mut each: impl FnMut(Judged<'s, 'a>)) {
+    let mut seen = HashSet::new();
+    for part in in_months_and_lasting(selected, window) {
+        for (number, row) in part.partition.incidents.iter().enumerate() {
+            if !part.wants(row.environment) || !row.withdrawn && is_kept_elsewhere(part, row.resolved_at) {
+                continue;
+            }
+            if row.shared.as_ref().is_some_and(|name| !seen.insert(name)) {
+                continue;
+            }
+            let judged = match row.resolved_at {
+                _ if row.withdrawn => {
+                    window.contains(row.started_at).then_some((row.started_at, Verdict::Out(Reason::Withdrawn)))
+                }
+                Some(at) if row.start_unknown && window.contains(at) => Some((at, Verdict::Out(Reason::UnknownTime))),
+                resolved => lasting(row.started_at, resolved, window),
+            };
+            if let Some((at, verdict)) = judged {
+                each(Judged { part, subject: Subject::Incident(index(number)), at, verdict });
+            }
+        }
+    }
 }

@@ -1,10 +1,16 @@
 //! Every row in, every row out, and why, down to the deployment and the commit.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::count::{Counted, Excluded, Included, Reason, Subject, Value};
+use super::Metric;
+use super::count::{Judged, Question, Reason, Subject, Value, Verdict, judge};
+use super::month::Month;
+use super::partition::{Details, Index};
 use super::row::{Because, Cause, DeploymentRow, IncidentRow, LeadReason};
+use super::select::Selected;
 use crate::event::{DeploymentKind, EntityKey};
 use crate::num::signed_float;
 use crate::time::Timestamp;
@@ -96,75 +102,139 @@ pub struct Page {
     pub next: Option<Position>,
 }
 
-/// The rows after `after`, at most `limit` of them.
-pub fn page(counted: &Counted<'_>, after: Option<&Position>, limit: usize) -> Page {
-    let included = counted.included.iter().map(|row| (position(false, row.at, row.subject), Either::In(row)));
-    let excluded = counted.excluded.iter().map(|row| (position(true, row.at, row.subject), Either::Out(row)));
-    let mut rows: Vec<_> =
-        included.chain(excluded).filter(|(position, _)| after.is_none_or(|after| position > after)).collect();
+/// Every row that concerns a metric, in or out.
+pub fn rows<'s, 'a>(metric: Metric, selected: &'s Selected<'a>, question: &Question) -> Vec<Judged<'s, 'a>> {
+    let mut rows = Vec::new();
+    judge(metric, selected, question, |row| rows.push(row));
+    rows
+}
+
+/// The rows among which those of a page are, in no more than time's order: their names are not
+/// known yet, and all rows of one instant may be needed to order them.
+pub fn candidates<'s, 'a>(
+    mut rows: Vec<Judged<'s, 'a>>,
+    after: Option<&Position>,
+    limit: usize,
+) -> Vec<Judged<'s, 'a>> {
+    let place = |row: &Judged<'_, '_>| (matches!(row.verdict, Verdict::Out(_)), row.at.micros());
+    if let Some(after) = after {
+        rows.retain(|row| place(row) >= (after.excluded, after.at));
+    }
+    rows.sort_by_key(place);
+    let last_seen = after.map(|after| (after.excluded, after.at));
+    let tied = rows.partition_point(|row| last_seen.is_some_and(|seen| place(row) <= seen));
+    if let Some(last) = rows.get(tied + limit).map(place) {
+        let end = rows.partition_point(|row| place(row) <= last);
+        rows.truncate(end);
+    }
+    rows
+}
+
+/// The rows after `after`, at most `limit` of them, of the candidates for them.
+pub fn page<'d>(
+    candidates: &[Judged<'_, 'd>],
+    details: &'d BTreeMap<(Month, &str), Details>,
+    after: Option<&Position>,
+    limit: usize,
+) -> Page {
+    let mut rows: Vec<(Position, &Judged<'_, 'd>, Named<'d>)> = candidates
+        .iter()
+        .filter_map(|row| {
+            let named = named(row, details.get(&(row.part.month, row.part.service))?)?;
+            Some((position(row, &named), row, named))
+        })
+        .filter(|(position, ..)| after.is_none_or(|after| position > after))
+        .collect();
     rows.sort_by(|a, b| a.0.cmp(&b.0));
     let more = rows.len() > limit;
     rows.truncate(limit);
     let mut page = Page::default();
     if more {
-        page.next = rows.last().map(|(position, _)| position.clone());
+        page.next = rows.last().map(|(position, ..)| position.clone());
     }
-    for (_, row) in rows {
-        match row {
-            Either::In(row) => page.included.push(included_row(row)),
-            Either::Out(row) => page.excluded.push(excluded_row(row)),
+    for (_, row, named) in rows {
+        match row.verdict {
+            Verdict::Counts(value) => page.included.push(included_row(row, &named, value)),
+            Verdict::Out(reason) => page.excluded.push(excluded_row(row, &named, reason)),
         }
     }
     page
 }
 
-enum Either<'c, 'a> {
-    In(&'c Included<'a>),
-    Out(&'c Excluded<'a>),
+/// A row with its names.
+enum Named<'d> {
+    Change { repository: &'d str, sha: &'d str, deployment: &'d DeploymentRow },
+    Deployment(&'d DeploymentRow),
+    Incident(&'d IncidentRow),
 }
 
-fn position(excluded: bool, at: Timestamp, subject: Subject<'_>) -> Position {
-    // One id may be deployed to several places.
-    let of = |row: &DeploymentRow| (row.key.source.clone(), format!("{} {} {}", row.key.id, row.service, row.place));
-    let (change, (source, id)) = match subject {
-        Subject::Change { repository, sha, deployment, .. } => ((repository, sha), of(deployment)),
-        Subject::Deployment(row) => (("", ""), of(row)),
-        Subject::Incident(incident) => (("", ""), (incident.key.source.clone(), incident.key.id.clone())),
-    };
-    let name = [change.0.to_owned(), change.1.to_owned(), source, id];
-    Position { excluded, at: at.micros(), name }
-}
-
-fn included_row(row: &Included<'_>) -> Row {
-    let mut shown = plain(row.subject);
-    match row.value {
-        Value::One => shown.because.clear(),
-        Value::Is(value) => shown.value = Some(Shown::Is(value)),
-        Value::Between { from, to } => {
-            shown.value = Some(Shown::Seconds(signed_float(to.micros_since(from)) / 1e6));
-            shown.started_at = Some(from);
-            if !matches!(row.subject, Subject::Change { .. }) {
-                shown.restored_at = Some(to);
+fn named<'d>(row: &Judged<'_, '_>, details: &'d Details) -> Option<Named<'d>> {
+    let partition = row.part.partition;
+    let deployment = |row: Index| details.deployments.get(place(row)?);
+    Some(match row.subject {
+        Subject::Deployment(row) => Named::Deployment(deployment(row)?),
+        Subject::Lead(row) => {
+            let (repository, sha) = details.lead(row)?;
+            Named::Change { repository, sha, deployment: deployment(*partition.leads.deployment.get(place(row)?)?)? }
+        }
+        Subject::LeftOut(row) => {
+            let by = deployment(partition.left_out.get(place(row)?)?.deployment)?;
+            match details.left_out(row) {
+                Some((repository, sha)) => Named::Change { repository, sha, deployment: by },
+                None => Named::Deployment(by),
             }
         }
-    }
-    if let (Subject::Deployment(deployment), Value::Between { .. }) = (row.subject, row.value) {
-        shown.restored_by = deployment.restored.as_ref().map(|end| end.by);
+        Subject::Incident(row) => Named::Incident(details.incidents.get(place(row)?)?),
+    })
+}
+
+/// Where a row is in its list.
+fn place(row: Index) -> Option<usize> {
+    usize::try_from(row).ok()
+}
+
+fn position(row: &Judged<'_, '_>, named: &Named<'_>) -> Position {
+    // One id may be deployed to several places.
+    let of = |row: &DeploymentRow| (row.key.source.clone(), format!("{} {} {}", row.key.id, row.service, row.place));
+    let (change, (source, id)) = match named {
+        Named::Change { repository, sha, deployment } => ((*repository, *sha), of(deployment)),
+        Named::Deployment(row) => (("", ""), of(row)),
+        Named::Incident(incident) => (("", ""), (incident.key.source.clone(), incident.key.id.clone())),
+    };
+    let name = [change.0.to_owned(), change.1.to_owned(), source, id];
+    Position { excluded: matches!(row.verdict, Verdict::Out(_)), at: row.at.micros(), name }
+}
+
+fn included_row(row: &Judged<'_, '_>, named: &Named<'_>, value: Value) -> Row {
+    let mut shown = plain(named);
+    match value {
+        Value::One => shown.because.clear(),
+        Value::Is(value) => shown.value = Some(Shown::Is(value)),
+        Value::Lasted(micros) => {
+            shown.value = Some(Shown::Seconds(signed_float(micros) / 1e6));
+            shown.started_at = Some(Timestamp::from_micros(row.at.micros().saturating_sub(micros)));
+            if !matches!(named, Named::Change { .. }) {
+                shown.restored_at = Some(row.at);
+            }
+            if let Named::Deployment(deployment) = named {
+                shown.restored_by = deployment.restored.as_ref().map(|end| end.by);
+            }
+        }
     }
     shown
 }
 
-fn excluded_row(row: &Excluded<'_>) -> Row {
-    let mut shown = plain(row.subject);
-    shown.reason = Some(row.reason);
-    shown.detail = Some(detail(row.reason));
-    if row.reason == Reason::Open {
+fn excluded_row(row: &Judged<'_, '_>, named: &Named<'_>, reason: Reason) -> Row {
+    let mut shown = plain(named);
+    shown.reason = Some(reason);
+    shown.detail = Some(detail(reason));
+    if reason == Reason::Open {
         shown.started_at = Some(row.at);
     }
     shown
 }
 
-fn plain(subject: Subject<'_>) -> Row {
+fn plain(named: &Named<'_>) -> Row {
     let mut row = Row {
         change: None,
         deployment: None,
@@ -177,16 +247,16 @@ fn plain(subject: Subject<'_>) -> Row {
         reason: None,
         detail: None,
     };
-    match subject {
-        Subject::Change { repository, sha, deployment, .. } => {
-            row.change = Some(ChangeName { repository: repository.to_owned(), sha: sha.to_owned() });
+    match named {
+        Named::Change { repository, sha, deployment } => {
+            row.change = Some(ChangeName { repository: (*repository).to_owned(), sha: (*sha).to_owned() });
             row.deployment = Some(DeploymentName::of(deployment));
         }
-        Subject::Deployment(deployment) => {
+        Named::Deployment(deployment) => {
             row.deployment = Some(DeploymentName::of(deployment));
             row.because.clone_from(&deployment.because);
         }
-        Subject::Incident(incident) => row.incident = Some(IncidentName::of(incident)),
+        Named::Incident(incident) => row.incident = Some(IncidentName::of(incident)),
     }
     row
 }

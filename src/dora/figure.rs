@@ -1,6 +1,6 @@
 //! One number per metric, with everything that is needed to trust it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,13 +8,16 @@ use utoipa::ToSchema;
 use super::Metric;
 use super::benchmark::{Band, Benchmark};
 use super::calendar::{Unit, Window};
-use super::count::{Counted, Question, Reason, Subject, Value, counted};
+use super::count::{Question, Reason};
+use super::sample::Sample;
 use super::select::Selected;
-use super::stages::{Stages, stages};
+use super::stages::Stages;
 use super::stats::{self, Center};
+use super::tally::{Tallies, Tally};
 use super::target::{Target, target};
 use crate::config::model::Targets;
 use crate::num::{float, signed_float};
+use crate::time::Timestamp;
 
 /// Weeks of a window that are looked at: a century and a half.
 const MAX_WEEKS: usize = 8_000;
@@ -150,6 +153,15 @@ impl Figures {
         }
     }
 
+    /// Tells each figure what it was in the period before, of what was added up for that.
+    #[must_use]
+    pub fn with_previous(mut self, before: Tallies, first: Option<Timestamp>, question: &Question) -> Self {
+        for (metric, mut tally) in Metric::ALL.into_iter().zip(before.of) {
+            self.get_mut(metric).previous = value(metric, &mut tally, first, question).ok();
+        }
+        self
+    }
+
     /// Tells each figure what it was in the period before.
     #[must_use]
     pub fn after(mut self, before: &Self) -> Self {
@@ -162,153 +174,163 @@ impl Figures {
 
 /// The figures of the question's window; those before it only where [`Figures::after`] says so.
 pub fn figures(selected: &Selected<'_>, question: &Question, standards: Standards<'_>) -> Figures {
-    let of = |metric| figure(metric, selected, question, standards);
+    figures_of(Tallies::of(selected, question, true), selected.first_deployment, question, standards)
+}
+
+/// The figures of what was added up for a question; `first` is the first deployment of the
+/// selection in all its history.
+pub fn figures_of(
+    tallies: Tallies,
+    first: Option<Timestamp>,
+    question: &Question,
+    standards: Standards<'_>,
+) -> Figures {
+    let [frequency, lead_time, fail_rate, recovery, rework, mean_time] = tallies.of;
+    let of = |metric, tally| figure_of(metric, tally, first, question, standards);
     Figures {
-        deployment_frequency: of(Metric::DeploymentFrequency),
-        change_lead_time: of(Metric::ChangeLeadTime),
-        change_fail_rate: of(Metric::ChangeFailRate),
-        failed_deployment_recovery_time: of(Metric::FailedDeploymentRecoveryTime),
-        rework_rate: of(Metric::ReworkRate),
-        mean_time_to_recovery: of(Metric::MeanTimeToRecovery),
+        deployment_frequency: of(Metric::DeploymentFrequency, frequency),
+        change_lead_time: of(Metric::ChangeLeadTime, lead_time),
+        change_fail_rate: of(Metric::ChangeFailRate, fail_rate),
+        failed_deployment_recovery_time: of(Metric::FailedDeploymentRecoveryTime, recovery),
+        rework_rate: of(Metric::ReworkRate, rework),
+        mean_time_to_recovery: of(Metric::MeanTimeToRecovery, mean_time),
     }
 }
 
 /// The figures of the window, each with its value in the window of the same length before it.
 pub fn figures_with_previous(selected: &Selected<'_>, question: &Question, standards: Standards<'_>) -> Figures {
-    let before = Question { window: question.calendar.before(question.window), ..*question };
-    figures(selected, question, standards).after(&figures(selected, &before, Standards::default()))
+    let before = question.before();
+    let tallies = Tallies::of(selected, &before, false);
+    figures(selected, question, standards).with_previous(tallies, selected.first_deployment, &before)
 }
 
 /// One figure of the question's window.
 pub fn figure(metric: Metric, selected: &Selected<'_>, question: &Question, standards: Standards<'_>) -> Figure {
-    let counted = counted(metric, selected, question);
-    let mut excluded = BTreeMap::new();
-    for row in &counted.excluded {
-        *excluded.entry(row.reason).or_default() += 1;
-    }
-    let mut figure = Figure {
-        value: None,
-        unit: metric.unit(),
-        n: length(counted.included.len()),
-        method: String::new(),
-        reason: None,
-        interval: None,
-        band: None,
-        target: None,
-        previous: None,
-        excluded,
-        more: More::default(),
-    };
-    match metric {
-        Metric::DeploymentFrequency => frequency(&mut figure, &counted, selected, question),
-        Metric::ChangeLeadTime => lead_time(&mut figure, &counted, question),
-        Metric::ChangeFailRate => {
-            figure.more.failed = Some(share(&mut figure, &counted));
-            let without = if question.exclude_rollbacks { ", rollbacks left out" } else { "" };
-            figure.method = format!("failed deployments / deployments{without}; interval: Wilson, 95 %");
-        }
-        Metric::ReworkRate => {
-            figure.more.unplanned = Some(share(&mut figure, &counted));
-            "rollbacks and hotfixes / deployments; interval: Wilson, 95 %".clone_into(&mut figure.method);
-        }
-        Metric::FailedDeploymentRecoveryTime => {
-            duration(&mut figure, &counted, question.center, NoValue::NothingRestored);
-            open(&mut figure, &counted, question);
-        }
-        Metric::MeanTimeToRecovery => mean_time_to_recovery(&mut figure, &counted, question),
-    }
-    figure.band = figure.value.and_then(|value| standards.benchmark?.band(metric, value));
-    figure.target = standards.targets.and_then(|targets| target(targets, metric, figure.value));
-    figure
+    let tally = Tally::of(metric, selected, question, true);
+    figure_of(metric, tally, selected.first_deployment, question, standards)
 }
 
-fn length(n: usize) -> u64 {
-    u64::try_from(n).unwrap_or(u64::MAX)
+fn figure_of(
+    metric: Metric,
+    mut tally: Tally,
+    first: Option<Timestamp>,
+    question: &Question,
+    standards: Standards<'_>,
+) -> Figure {
+    let found = value(metric, &mut tally, first, question);
+    let (value, reason) = (found.ok(), found.err());
+    let interval = match metric {
+        Metric::DeploymentFrequency | Metric::MeanTimeToRecovery => None,
+        Metric::ChangeFailRate | Metric::ReworkRate => stats::wilson(tally.yes, tally.n),
+        Metric::ChangeLeadTime | Metric::FailedDeploymentRecoveryTime => {
+            question.center.interval_of(&mut tally.micros).map(|interval| interval.map(seconds))
+        }
+    };
+    Figure {
+        value,
+        unit: metric.unit(),
+        n: tally.n,
+        method: method(metric, question),
+        reason,
+        interval,
+        band: value.and_then(|value| standards.benchmark?.band(metric, value)),
+        target: standards.targets.and_then(|targets| target(targets, metric, value)),
+        previous: None,
+        more: more(metric, &mut tally, value, question),
+        excluded: tally.excluded,
+    }
+}
+
+fn method(metric: Metric, question: &Question) -> String {
+    match metric {
+        Metric::DeploymentFrequency => "deployments / days of the window".to_owned(),
+        Metric::ChangeFailRate => {
+            let without = if question.exclude_rollbacks { ", rollbacks left out" } else { "" };
+            format!("failed deployments / deployments{without}; interval: Wilson, 95 %")
+        }
+        Metric::ReworkRate => "rollbacks and hotfixes / deployments; interval: Wilson, 95 %".to_owned(),
+        Metric::ChangeLeadTime | Metric::FailedDeploymentRecoveryTime => question.center.method(),
+        Metric::MeanTimeToRecovery => Center::Mean.method(),
+    }
+}
+
+fn value(metric: Metric, tally: &mut Tally, first: Option<Timestamp>, question: &Question) -> Result<f64, NoValue> {
+    match metric {
+        Metric::DeploymentFrequency => frequency(tally, first, question),
+        Metric::ChangeFailRate | Metric::ReworkRate if tally.n == 0 => Err(NoValue::NoDeployment),
+        Metric::ChangeFailRate | Metric::ReworkRate => Ok(float(tally.yes) / float(tally.n)),
+        Metric::ChangeLeadTime => {
+            let missing = if tally.excluded.is_empty() { NoValue::NoChange } else { NoValue::AllChangesLeftOut };
+            question.center.of(&mut tally.micros).map(seconds).ok_or(missing)
+        }
+        Metric::FailedDeploymentRecoveryTime => {
+            question.center.of(&mut tally.micros).map(seconds).ok_or(NoValue::NothingRestored)
+        }
+        Metric::MeanTimeToRecovery => Center::Mean.of(&mut tally.micros).map(seconds).ok_or(NoValue::NothingResolved),
+    }
+}
+
+fn more(metric: Metric, tally: &mut Tally, value: Option<f64>, question: &Question) -> More {
+    let mut more = More::default();
+    match metric {
+        Metric::DeploymentFrequency => {
+            more.per_week = value.map(|per_day| per_day * 7.0);
+            more.median_deployment_days_per_week = value.and_then(|_| deployment_days_per_week(tally, question));
+        }
+        Metric::ChangeLeadTime => {
+            more.stages = tally.stages.stages(question.center);
+            more.partial = Some(tally.partial).filter(|partial| *partial > 0);
+        }
+        Metric::ChangeFailRate => more.failed = Some(tally.yes),
+        Metric::ReworkRate => more.unplanned = Some(tally.yes),
+        Metric::FailedDeploymentRecoveryTime => open(&mut more, tally, question),
+        Metric::MeanTimeToRecovery => {
+            let median = Center::Percentile(50.0);
+            more.median = median.of(&mut tally.micros).map(seconds);
+            more.median_interval = median.interval_of(&mut tally.micros).map(|interval| interval.map(seconds));
+            open(&mut more, tally, question);
+        }
+    }
+    more
 }
 
 fn seconds(micros: f64) -> f64 {
     micros / 1e6
 }
 
-fn frequency(figure: &mut Figure, counted: &Counted<'_>, selected: &Selected<'_>, question: &Question) {
-    "deployments / days of the window".clone_into(&mut figure.method);
-    // Days that have not been yet are no days without deployments.
-    let window = Window { from: question.window.from, to: question.window.to.min(question.now) };
+/// Days that have not been yet are no days without deployments.
+fn elapsed(question: &Question) -> Window {
+    Window { from: question.window.from, to: question.window.to.min(question.now) }
+}
+
+fn frequency(tally: &Tally, first: Option<Timestamp>, question: &Question) -> Result<f64, NoValue> {
+    let window = elapsed(question);
+    let days = question.calendar.days(window).filter(|days| *days > 0.0).ok_or(NoValue::NotBegun)?;
     // A window without deployments is 0 a day only where somebody sends deployments.
-    let begun = selected.deployments.first().is_some_and(|(at, _)| *at < window.to);
-    match question.calendar.days(window).filter(|days| *days > 0.0) {
-        Some(_) if !begun => {
-            figure.reason = Some(NoValue::NoDeploymentYet);
-            return;
-        }
-        Some(days) => {
-            figure.value = Some(float(figure.n) / days);
-            figure.more.per_week = figure.value.map(|per_day| per_day * 7.0);
-        }
-        None => figure.reason = Some(NoValue::NotBegun),
+    if first.is_none_or(|first| first >= window.to) {
+        return Err(NoValue::NoDeploymentYet);
     }
-    figure.more.median_deployment_days_per_week = deployment_days_per_week(counted, question, window);
+    Ok(float(tally.n) / days)
 }
 
 /// `None` while the window holds no whole week.
-fn deployment_days_per_week(counted: &Counted<'_>, question: &Question, window: Window) -> Option<f64> {
+fn deployment_days_per_week(tally: &mut Tally, question: &Question) -> Option<f64> {
     let calendar = question.calendar;
-    let days: BTreeSet<_> = counted.included.iter().filter_map(|row| calendar.date(row.at)).collect();
-    let weeks = calendar.periods(Unit::Week, window, MAX_WEEKS)?;
+    tally.at.sort_unstable();
+    let days = calendar.dates(&tally.at);
+    let weeks = calendar.periods(Unit::Week, elapsed(question), MAX_WEEKS)?;
     let whole = weeks.into_iter().filter(|week| !week.partial);
     let mut per_week = whole
         .map(|week| {
             let days = days.range(calendar.date(week.window.from)?..calendar.date(week.window.to)?);
             i64::try_from(days.count()).ok()
         })
-        .collect::<Option<Vec<i64>>>()?;
-    per_week.sort_unstable();
-    stats::percentile(&per_week, 50.0)
+        .collect::<Option<Sample>>()?;
+    stats::percentile(&mut per_week, 50.0)
 }
 
-fn lead_time(figure: &mut Figure, counted: &Counted<'_>, question: &Question) {
-    let missing = if counted.excluded.is_empty() { NoValue::NoChange } else { NoValue::AllChangesLeftOut };
-    duration(figure, counted, question.center, missing);
-    figure.more.stages = stages(counted, question.center);
-    let included = counted.included.iter().map(|row| row.subject);
-    let partial = included.chain(counted.excluded.iter().map(|row| row.subject)).filter_map(|subject| match subject {
-        Subject::Change { deployment, .. } | Subject::Deployment(deployment) => Some(deployment),
-        Subject::Incident(_) => None,
-    });
-    let partial: BTreeSet<_> = partial.filter(|row| row.partial).map(|row| &row.key).collect();
-    figure.more.partial = (!partial.is_empty()).then(|| length(partial.len()));
-}
-
-fn duration(figure: &mut Figure, counted: &Counted<'_>, center: Center, missing: NoValue) {
-    let micros = counted.sorted_micros();
-    figure.method = center.method();
-    figure.value = center.of(&micros).map(seconds);
-    figure.interval = center.interval_of(&micros).map(|interval| interval.map(seconds));
-    figure.reason = figure.value.is_none().then_some(missing);
-}
-
-/// Answers how many there are of what the ratio is of.
-fn share(figure: &mut Figure, counted: &Counted<'_>) -> u64 {
-    let k = length(counted.how_many(Value::Is(true)));
-    figure.value = (figure.n > 0).then(|| float(k) / float(figure.n));
-    figure.interval = stats::wilson(k, figure.n);
-    figure.reason = figure.value.is_none().then_some(NoValue::NoDeployment);
-    k
-}
-
-fn open(figure: &mut Figure, counted: &Counted<'_>, question: &Question) {
-    let open = counted.excluded.iter().filter(|row| row.reason == Reason::Open);
-    let since: Vec<_> = open.map(|row| row.at).collect();
-    let end = question.window.to.min(question.now);
-    figure.more.open = Some(length(since.len()));
-    figure.more.oldest_open_seconds =
-        since.into_iter().min().map(|since| seconds(signed_float(end.micros_since(since).max(0))));
-}
-
-fn mean_time_to_recovery(figure: &mut Figure, counted: &Counted<'_>, question: &Question) {
-    duration(figure, counted, Center::Mean, NoValue::NothingResolved);
-    let (micros, median) = (counted.sorted_micros(), Center::Percentile(50.0));
-    figure.more.median = median.of(&micros).map(seconds);
-    figure.more.median_interval = median.interval_of(&micros).map(|interval| interval.map(seconds));
-    open(figure, counted, question);
+fn open(more: &mut More, tally: &Tally, question: &Question) {
+    let end = elapsed(question).to;
+    more.open = Some(tally.excluded.get(&Reason::Open).copied().unwrap_or_default());
+    more.oldest_open_seconds = tally.open_since.map(|since| seconds(signed_float(end.micros_since(since).max(0))));
 }

@@ -16,13 +16,18 @@ pub mod explain;
 mod failure;
 pub mod figure;
 mod lead;
+pub mod month;
 mod order;
+pub mod partition;
 pub mod receipt;
 pub mod row;
 pub mod rules;
+mod sample;
 pub mod select;
+pub mod split;
 pub mod stages;
 pub mod stats;
+pub mod tally;
 pub mod target;
 #[cfg(test)]
 mod tests;

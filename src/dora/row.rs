@@ -1,13 +1,13 @@
 //! What is derived of each deployment, change and incident: the rows that metrics count.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::event::{DeploymentKind, DeploymentOutcome, EntityKey, IncidentStatus};
 use crate::time::Timestamp;
 
 /// A deployment with what its history says about it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeploymentRow {
     pub key: EntityKey,
     pub service: String,
@@ -57,7 +57,7 @@ impl DeploymentRow {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     Rollback,
@@ -66,7 +66,7 @@ pub enum Cause {
 }
 
 /// How one thing is known to belong to another, strongest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkKind {
     /// A person said so: `PUT /api/v1/incidents/{id}/links`.
@@ -92,13 +92,13 @@ impl LinkKind {
 }
 
 /// Why a deployment counts as failed.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Because {
     pub kind: Cause,
     /// The rollback or the hotfix.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<EntityKey>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<EntityKey>,
     pub link: LinkKind,
     pub confidence: f64,
@@ -116,7 +116,7 @@ impl Because {
 }
 
 /// The end of a failure: that of the rollback, of the fix, or of the last linked incident.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restoration {
     pub at: Timestamp,
     pub by: Cause,
@@ -147,7 +147,7 @@ pub struct LeadOut {
     pub reason: LeadReason,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LeadReason {
     /// It names no changes, and what was there before it is not known.
@@ -166,7 +166,7 @@ pub enum LeadReason {
 }
 
 /// An incident and the deployments it is linked to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IncidentRow {
     pub key: EntityKey,
     pub service: Option<String>,

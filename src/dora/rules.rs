@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use sha2::{Digest, Sha256};
 
 use crate::config::model::{Environment, Service, Tier};
 use crate::config::{Config, EnvironmentNames};
@@ -17,7 +18,12 @@ pub struct Rules {
     services: HashMap<String, ServiceRules>,
     /// How far before an incident the deployment may lie that it is attributed to.
     pub attribution_window: Duration,
+    digest: [u8; 32],
 }
+
+/// Grows when the derivation, or the form in which its rows are kept, changes: then everything is
+/// derived anew.
+const DERIVATION: u32 = 1;
 
 struct ServiceRules {
     repository: Option<String>,
@@ -48,7 +54,13 @@ impl Rules {
             environments: environments.to_vec(),
             services: services.iter().map(|service| (service.name.clone(), rules(service))).collect(),
             attribution_window,
+            digest: digest(environments, services, attribution_window),
         }
+    }
+
+    /// Equal for rules that derive the same rows.
+    pub const fn digest(&self) -> &[u8; 32] {
+        &self.digest
     }
 
     /// The environment's own name, whatever name a source uses for it, and its tier.
@@ -97,6 +109,12 @@ impl Rules {
             None => Ownership::Ours,
         }
     }
+}
+
+fn digest(environments: &[Environment], services: &[Service], attribution_window: Duration) -> [u8; 32] {
+    let mut services: Vec<_> = services.iter().map(|s| (&s.name, &s.repository, &s.paths)).collect();
+    services.sort_unstable();
+    Sha256::digest(format!("{DERIVATION} {environments:?} {services:?} {attribution_window:?}")).into()
 }
 
 /// The configuration was checked before; a glob that does not parse matches nothing.

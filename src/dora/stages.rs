@@ -4,10 +4,9 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::count::{Counted, Subject};
-use super::row::{DeploymentRow, LeadRow};
+use super::partition::Leads;
+use super::sample::Sample;
 use super::stats::Center;
-use crate::time::Timestamp;
 
 /// Each stage by itself: a change that lacks one of its two times, or has them the wrong way
 /// round, is left out of this stage alone. The middles do not add up to the middle of the whole.
@@ -30,32 +29,58 @@ pub struct Stage {
     pub n: usize,
 }
 
-type Ends = (Option<Timestamp>, Option<Timestamp>);
+/// Microseconds of each stage, change by change.
+#[derive(Debug, Clone, Default)]
+pub struct StageTimes {
+    coding: Sample,
+    pick_up: Sample,
+    review: Sample,
+    merge_to_deploy: Sample,
+    any: bool,
+}
 
-/// `None` where no pull request is known of any change.
-pub fn stages(counted: &Counted<'_>, center: Center) -> Option<Stages> {
-    let changes = || {
-        counted.included.iter().filter_map(|row| match row.subject {
-            Subject::Change { lead: Some(lead), deployment, .. } => Some((lead, deployment)),
-            _ => None,
-        })
-    };
-    changes().any(|(row, _)| row.opened_at.is_some()).then(|| {
-        let stage = |ends: fn(&LeadRow, &DeploymentRow) -> Ends| {
-            let mut micros: Vec<i64> = changes()
-                .filter_map(|(row, deployment)| {
-                    let (from, to) = ends(row, deployment);
-                    Some(to?.micros_since(from?)).filter(|micros| *micros >= 0)
-                })
-                .collect();
-            micros.sort_unstable();
-            Stage { value: center.of(&micros).map(|micros| micros / 1e6), n: micros.len() }
-        };
-        Stages {
-            coding: stage(|row, _| (row.first_commit_at.or(row.authored_at), row.opened_at)),
-            pick_up: stage(|row, _| (row.opened_at, row.first_review_at)),
-            review: stage(|row, _| (row.first_review_at, row.merged_at)),
-            merge_to_deploy: stage(|row, deployment| (row.opened_at.and(row.merged_at), deployment.finished_at)),
+impl StageTimes {
+    pub fn add(&mut self, leads: &Leads, row: usize) {
+        // Each is the time from then to the deployment.
+        let Some(opened) = Leads::value(&leads.opened, row) else { return };
+        self.any = true;
+        let began = Leads::value(&leads.first_commit, row).or_else(|| Leads::value(&leads.authored, row));
+        let reviewed = Leads::value(&leads.first_review, row);
+        let merged = Leads::value(&leads.merged, row);
+        for (stage, micros) in [
+            (&mut self.coding, began.map(|began| began - opened)),
+            (&mut self.pick_up, reviewed.map(|reviewed| opened - reviewed)),
+            (&mut self.review, reviewed.zip(merged).map(|(reviewed, merged)| reviewed - merged)),
+            (&mut self.merge_to_deploy, merged),
+        ] {
+            stage.extend(micros.filter(|micros| *micros >= 0));
         }
-    })
+    }
+
+    pub(super) const fn samples(&mut self) -> [&mut Sample; 4] {
+        [&mut self.coding, &mut self.pick_up, &mut self.review, &mut self.merge_to_deploy]
+    }
+
+    pub(super) fn share(&mut self, other: &Self) {
+        self.any |= other.any;
+        self.coding.share(&other.coding);
+        self.pick_up.share(&other.pick_up);
+        self.review.share(&other.review);
+        self.merge_to_deploy.share(&other.merge_to_deploy);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.coding.len() + self.pick_up.len() + self.review.len() + self.merge_to_deploy.len()
+    }
+
+    /// `None` where no pull request is known of any change.
+    pub fn stages(&mut self, center: Center) -> Option<Stages> {
+        let stage = |micros: &mut Sample| Stage { value: center.of(micros).map(|m| m / 1e6), n: micros.len() };
+        self.any.then(|| Stages {
+            coding: stage(&mut self.coding),
+            pick_up: stage(&mut self.pick_up),
+            review: stage(&mut self.review),
+            merge_to_deploy: stage(&mut self.merge_to_deploy),
+        })
+    }
 }

@@ -2,6 +2,7 @@
 
 use statrs::distribution::{Binomial, DiscreteCDF};
 
+use super::sample::Sample;
 use crate::num::{count, float, signed_float};
 
 /// The standard normal quantile of 97.5 %.
@@ -17,17 +18,17 @@ pub enum Center {
 }
 
 impl Center {
-    pub fn of(self, sorted: &[i64]) -> Option<f64> {
+    pub fn of(self, values: &mut Sample) -> Option<f64> {
         match self {
-            Self::Percentile(p) => percentile(sorted, p),
-            Self::Mean => mean(sorted),
+            Self::Percentile(p) => percentile(values, p),
+            Self::Mean => mean(values),
         }
     }
 
     /// The 95 % interval; a mean has none that holds without assumptions about the distribution.
-    pub fn interval_of(self, sorted: &[i64]) -> Option<[f64; 2]> {
+    pub fn interval_of(self, values: &mut Sample) -> Option<[f64; 2]> {
         match self {
-            Self::Percentile(p) => percentile_interval(sorted, p),
+            Self::Percentile(p) => percentile_interval(values, p),
             Self::Mean => None,
         }
     }
@@ -40,14 +41,14 @@ impl Center {
     }
 }
 
-/// The percentile `p` (0 to 100) of sorted values by linear interpolation, type 7 of Hyndman and
+/// The percentile `p` (0 to 100) of values by linear interpolation, type 7 of Hyndman and
 /// Fan (1996): what R, `NumPy` and spreadsheets answer by default.
-pub fn percentile(sorted: &[i64], p: f64) -> Option<f64> {
-    let last = u64::try_from(sorted.len()).ok()?.checked_sub(1)?;
+pub fn percentile(values: &mut Sample, p: f64) -> Option<f64> {
+    let last = u64::try_from(values.len()).ok()?.checked_sub(1)?;
     let position = float(last) * p / 100.0;
     let below = position.floor().clamp(0.0, float(last));
-    let low = *sorted.get(rank(below)?)?;
-    let high = sorted.get(rank(below)? + 1).copied().unwrap_or(low);
+    let low = values.ranked(rank(below)?)?;
+    let high = values.ranked(rank(below)? + 1).unwrap_or(low);
     Some(signed_float(low) + (position - below) * signed_float(high.saturating_sub(low)))
 }
 
@@ -55,9 +56,9 @@ fn rank(position: f64) -> Option<usize> {
     usize::try_from(count(position)).ok()
 }
 
-pub fn mean(values: &[i64]) -> Option<f64> {
+pub fn mean(values: &Sample) -> Option<f64> {
     let n = u64::try_from(values.len()).ok().filter(|n| *n > 0)?;
-    let sum: i128 = values.iter().map(|value| i128::from(*value)).sum();
+    let sum: i128 = values.values().map(i128::from).sum();
     // Whole part and remainder apart: the sum may exceed what a float holds exactly.
     let whole = i64::try_from(sum / i128::from(n)).ok()?;
     let rest = i64::try_from(sum % i128::from(n)).ok()?;
@@ -78,13 +79,13 @@ pub fn wilson(k: u64, n: u64) -> Option<[f64; 2]> {
 
 /// The interval of at least 95 % for a percentile from order statistics: assumes nothing about
 /// the distribution. `None` while there are too few values to have one (fewer than 6 for a median).
-pub fn percentile_interval(sorted: &[i64], p: f64) -> Option<[f64; 2]> {
-    let n = u64::try_from(sorted.len()).ok().filter(|n| *n > 0)?;
+pub fn percentile_interval(values: &mut Sample, p: f64) -> Option<[f64; 2]> {
+    let n = u64::try_from(values.len()).ok().filter(|n| *n > 0)?;
     let below = Binomial::new(p / 100.0, n).ok()?;
     // The k-th smallest value exceeds the true percentile with probability P(B < k).
     let low = largest(n, |k| below.cdf(k - 1) <= TAIL)?;
     let high = largest(n, |k| 1.0 - below.cdf(n - k) <= TAIL).map(|k| n + 1 - k)?;
-    let at = |k: u64| usize::try_from(k - 1).ok().and_then(|k| sorted.get(k)).map(|value| signed_float(*value));
+    let mut at = |k: u64| values.ranked(usize::try_from(k - 1).ok()?).map(signed_float);
     Some([at(low)?, at(high)?])
 }
 
@@ -102,27 +103,31 @@ fn largest(n: u64, holds: impl Fn(u64) -> bool) -> Option<u64> {
 mod tests {
     use super::*;
 
+    fn sample(values: &[i64]) -> Sample {
+        values.iter().copied().collect()
+    }
+
     #[test]
     fn the_median_of_an_even_number_lies_between_the_middle_two() {
-        assert_eq!(percentile(&[1, 2, 3, 10], 50.0), Some(2.5));
-        assert_eq!(percentile(&[7], 50.0), Some(7.0));
-        assert_eq!(percentile(&[], 50.0), None);
+        assert_eq!(percentile(&mut sample(&[1, 2, 3, 10]), 50.0), Some(2.5));
+        assert_eq!(percentile(&mut sample(&[7]), 50.0), Some(7.0));
+        assert_eq!(percentile(&mut sample(&[]), 50.0), None);
     }
 
     /// R: `quantile(c(1, 2, 3, 10), c(.75, .9), type = 7)` is 4.75 and 7.9.
     #[test]
     fn percentiles_are_those_of_type_7() {
-        assert_eq!(percentile(&[1, 2, 3, 10], 75.0), Some(4.75));
-        assert!((percentile(&[1, 2, 3, 10], 90.0).unwrap() - 7.9).abs() < 1e-12);
-        assert_eq!(percentile(&[1, 2, 3, 10], 0.0), Some(1.0));
-        assert_eq!(percentile(&[1, 2, 3, 10], 100.0), Some(10.0));
+        assert_eq!(percentile(&mut sample(&[1, 2, 3, 10]), 75.0), Some(4.75));
+        assert!((percentile(&mut sample(&[1, 2, 3, 10]), 90.0).unwrap() - 7.9).abs() < 1e-12);
+        assert_eq!(percentile(&mut sample(&[1, 2, 3, 10]), 0.0), Some(1.0));
+        assert_eq!(percentile(&mut sample(&[1, 2, 3, 10]), 100.0), Some(10.0));
     }
 
     #[test]
     fn means_keep_their_fraction() {
-        assert_eq!(mean(&[3, 4]), Some(3.5));
-        assert_eq!(mean(&[i64::MAX, i64::MAX]), Some(signed_float(i64::MAX)));
-        assert_eq!(mean(&[]), None);
+        assert_eq!(mean(&sample(&[3, 4])), Some(3.5));
+        assert_eq!(mean(&sample(&[i64::MAX, i64::MAX])), Some(signed_float(i64::MAX)));
+        assert_eq!(mean(&sample(&[])), None);
     }
 
     /// Newcombe (1998), Statistics in Medicine 17:857, table I, method 3: 81/263, 15/148, 0/20, 1/29.
@@ -142,9 +147,9 @@ mod tests {
     #[test]
     fn intervals_of_medians_are_order_statistics() {
         for (n, low, high) in [(6, 1.0, 6.0), (10, 2.0, 9.0), (20, 6.0, 15.0)] {
-            let values: Vec<i64> = (1..=n).collect();
-            assert_eq!(percentile_interval(&values, 50.0), Some([low, high]), "n = {n}");
+            let mut values: Sample = (1..=n).rev().collect();
+            assert_eq!(percentile_interval(&mut values, 50.0), Some([low, high]), "n = {n}");
         }
-        assert_eq!(percentile_interval(&[1, 2, 3, 4, 5], 50.0), None);
+        assert_eq!(percentile_interval(&mut sample(&[1, 2, 3, 4, 5]), 50.0), None);
     }
 }

@@ -156,6 +156,34 @@ pub struct DeploymentEvent {
 }
 
 impl DeploymentEvent {
+    /// With nothing but what each has.
+    pub const fn new(
+        key: EntityKey,
+        time: Timestamp,
+        service: String,
+        environment: String,
+        outcome: DeploymentOutcome,
+    ) -> Self {
+        Self {
+            key,
+            time,
+            service,
+            environment,
+            outcome,
+            place: None,
+            version: None,
+            commit: None,
+            started_at: None,
+            kind: None,
+            url: None,
+            schema: None,
+            repository: None,
+            changes: Vec::new(),
+            rolls_back: None,
+            attributes: BTreeMap::new(),
+        }
+    }
+
     /// Where versions follow each other: the environment as the source names it.
     pub fn place(&self) -> &str {
         self.place.as_ref().unwrap_or(&self.environment)
@@ -264,6 +292,25 @@ pub struct IncidentEvent {
     pub deployments: Vec<DeploymentRef>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
+}
+
+impl IncidentEvent {
+    /// With nothing but what each has.
+    pub const fn new(key: EntityKey, time: Timestamp, status: IncidentStatus) -> Self {
+        Self {
+            key,
+            time,
+            status,
+            service: None,
+            environment: None,
+            started_at: None,
+            severity: None,
+            title: None,
+            url: None,
+            deployments: Vec::new(),
+            attributes: BTreeMap::new(),
+        }
+    }
 }
 
 /// A person's word on which deployments an incident belongs to, at `time`; the latest counts.

@@ -7,6 +7,7 @@ use actix_web::http::header::HeaderName;
 use super::Problem;
 use crate::ingest::committer::SubmitError;
 use crate::ingest::decode::BodyError;
+use crate::ingest::fault::Fault;
 use crate::ingest::native::Unreadable;
 
 impl From<BodyError> for Problem {
@@ -35,6 +36,17 @@ impl From<Unreadable> for Problem {
             }
             _ => Self::bad_request("unreadable_body", error.to_string()),
         }
+    }
+}
+
+/// What is wrong with a webhook's body.
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        if fault.is_malformed() {
+            return Self::bad_request("unreadable_body", format!("the body {}", fault.detail()));
+        }
+        let detail = format!("{} {}", fault.pointer(), fault.detail());
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_payload", detail).at(fault.pointer())
     }
 }
 

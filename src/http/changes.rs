@@ -11,7 +11,7 @@ use super::{Caller, Problem};
 use crate::app::App;
 use crate::event::Change;
 use crate::http::auth::Scope;
-use crate::store::derived::DoraCache;
+use crate::store::dora::DoraCache;
 use crate::store::history::{self, ChangeFilter};
 use crate::time::Timestamp;
 

@@ -1,5 +1,7 @@
 //! `GET /api/v1/dora`: the metrics, their explanation, and their course over time.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use actix_web::{get, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -10,13 +12,17 @@ use super::selection::{Asked, DoraParams, Selection, not_known};
 use super::{Caller, Problem};
 use crate::app::App;
 use crate::dora::calendar::{Period, Unit};
-use crate::dora::count::{Question, counted};
-use crate::dora::figure::{Figures, NoValue, Standards, figure, figures, figures_with_previous};
+use crate::dora::count::Question;
+use crate::dora::figure::{Figures, NoValue, Standards, figure, figures};
+use crate::dora::month::Month;
 use crate::dora::{Metric, explain};
 use crate::http::auth::Scope;
-use crate::store::derived::DoraCache;
+use crate::store::StoreError;
+use crate::store::dora::{DoraCache, Reading};
 use crate::time::Timestamp;
 
+/// An answer that new facts overtake is begun anew so often.
+const ATTEMPTS: usize = 10;
 /// Periods of one answer.
 const MAX_BUCKETS: usize = 1_000;
 
@@ -52,8 +58,8 @@ pub async fn summary(
     params: Params<DoraParams>,
 ) -> Result<web::Json<DoraAnswer>, Problem> {
     caller.require(Scope::Read)?;
-    let asked = Asked::read(&app, &cache, &params.0).await?;
-    let metrics = figures_with_previous(&asked.rows(), &asked.question, asked.standards());
+    let asked = Asked::of(&app, &cache, &params.0).await?;
+    let metrics = asked.figures(&app, &cache).await?;
     Ok(web::Json(DoraAnswer {
         from: asked.question.window.from,
         to: asked.question.window.to,
@@ -102,11 +108,38 @@ pub async fn explanation(
     caller.require(Scope::Read)?;
     let metric = Metric::from_name(&metric).ok_or_else(|| unknown_metric(&metric))?;
     let (limit, after) = (params.1.limit()?, params.1.cursor()?);
-    let asked = Asked::read(&app, &cache, &params.0).await?;
-    let (rows, question) = (asked.rows(), &asked.question);
-    let page = explain::page(&counted(metric, &rows, question), after.as_ref(), limit);
+    // New facts may overtake the reading of names.
+    for _ in 0..ATTEMPTS {
+        let asked = Asked::of(&app, &cache, &params.0).await?;
+        if let Some(explanation) = explain_with_names(&app, &cache, &asked, metric, after.as_ref(), limit).await? {
+            return Ok(web::Json(explanation));
+        }
+    }
+    Err(StoreError::Busy.into())
+}
+
+/// `None` where rows were projected anew before their names were read.
+async fn explain_with_names(
+    app: &App,
+    cache: &DoraCache,
+    asked: &Asked,
+    metric: Metric,
+    after: Option<&explain::Position>,
+    limit: usize,
+) -> Result<Option<Explanation>, Problem> {
+    let reading = asked.read(app, cache).await?;
+    let (rows, question) = (asked.rows(&reading), &asked.question);
+    let candidates = explain::candidates(explain::rows(metric, &rows, question), after, limit);
+    let needed: BTreeSet<(Month, &str)> = candidates.iter().map(|row| (row.part.month, row.part.service)).collect();
+    let mut details = BTreeMap::new();
+    let mut conn = app.store.read().await?;
+    for rows in reading.rows.iter().filter(|rows| needed.contains(&(rows.month, &*rows.service))) {
+        let Some(names) = cache.details(&mut conn, rows).await? else { return Ok(None) };
+        details.insert((rows.month, &*rows.service), names);
+    }
+    let page = explain::page(&candidates, &details, after, limit);
     let figure = figure(metric, &rows, question, Standards::default());
-    Ok(web::Json(Explanation {
+    Ok(Some(Explanation {
         metric,
         value: figure.value,
         unit: figure.unit,
@@ -174,7 +207,7 @@ pub async fn series(
 ) -> Result<web::Json<Series>, Problem> {
     caller.require(Scope::Read)?;
     let bucket = one_of("bucket", params.1.bucket.as_deref(), "day, week, month")?.unwrap_or(Unit::Day);
-    let asked = Asked::read(&app, &cache, &params.0).await?;
+    let asked = Asked::of(&app, &cache, &params.0).await?;
     let question = &asked.question;
     let periods = question.calendar.periods(bucket, question.window, MAX_BUCKETS);
     let periods = periods.ok_or_else(|| invalid("bucket", "is too short for this window: at most 1000 buckets"))?;
@@ -184,13 +217,13 @@ pub async fn series(
         time_zone: question.calendar.time_zone.name(),
         benchmark_edition: asked.edition.clone(),
         bucket,
-        buckets: buckets(&asked, &periods),
+        buckets: buckets(&asked, &asked.read(&app, &cache).await?, &periods),
         selection: asked.selection,
     }))
 }
 
-fn buckets(asked: &Asked, periods: &[Period]) -> Vec<Bucket> {
-    let rows = asked.rows();
+fn buckets(asked: &Asked, reading: &Reading, periods: &[Period]) -> Vec<Bucket> {
+    let rows = asked.rows(reading);
     let mut buckets: Vec<Bucket> = Vec::with_capacity(periods.len());
     for period in periods {
         let question = Question { window: period.window, ..asked.question };

@@ -27,6 +27,7 @@ use crate::ingest::key::request_key;
 use crate::ingest::metrics::count_events;
 use crate::ingest::native::{self, Context, Parsed};
 use crate::ingest::receipt::{Pending, Receipt};
+use crate::ingest::tally;
 use crate::store::{self, StoreError};
 use crate::time::Timestamp;
 
@@ -113,6 +114,7 @@ pub async fn post_events(
     let committed = submit(&app, reading.submission).await?;
     for ((kind, outcome), events) in reading.pending.tally(&committed) {
         count_events(kind, outcome, events);
+        app.tally.add(tally::NATIVE, outcome.into(), events, received_at);
     }
     let mut countings = if reading.with_items {
         countings(&app, &config, reading.pending.accepted(&committed)).await

@@ -11,7 +11,7 @@ use super::{Caller, Problem};
 use crate::app::App;
 use crate::event::{Finding, FindingKind, FindingSeverity, FindingStatus};
 use crate::http::auth::Scope;
-use crate::store::derived::DoraCache;
+use crate::store::dora::DoraCache;
 use crate::store::history::{self, FindingFilter};
 use crate::time::Timestamp;
 

@@ -11,7 +11,7 @@ use super::{Caller, Problem};
 use crate::app::App;
 use crate::event::{Incident, IncidentStatus};
 use crate::http::auth::Scope;
-use crate::store::derived::DoraCache;
+use crate::store::dora::DoraCache;
 use crate::store::history::{self, IncidentFilter};
 
 pub fn configure(cfg: &mut ServiceConfig<'_>) {

@@ -16,6 +16,7 @@ pub async fn index() -> HttpResponse {
         "links": {
             "openapi": "/api/openapi.json",
             "events": "/api/v1/events",
+            "sources": "/api/v1/sources",
             "dora": "/api/v1/dora",
             "findings": "/api/v1/findings",
             "slos": "/api/v1/slos",

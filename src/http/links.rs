@@ -1,6 +1,7 @@
 //! `/api/v1/incidents/{id}/links`: which deployments an incident belongs to, and a person's say in it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::{delete, get, put, web};
@@ -11,6 +12,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::params::Params;
 use super::{Caller, Problem};
 use crate::app::App;
+use crate::dora::Rules;
 use crate::dora::explain::DeploymentName;
 use crate::dora::row::LinkKind;
 use crate::event::{DeliveryEvent, DeploymentRef, EntityKey, Incident, LinksEvent, TelemetryBatch};
@@ -18,7 +20,7 @@ use crate::http::auth::Scope;
 use crate::ingest::committer::Submission;
 use crate::ingest::decode;
 use crate::ingest::key;
-use crate::store::derived::{DoraCache, Wanted};
+use crate::store::dora::{NO_SERVICE, dirty, rows_of};
 use crate::store::{fact, history};
 use crate::time::Timestamp;
 
@@ -86,13 +88,12 @@ pub struct LinkCorrection {
 pub async fn show(
     caller: Caller,
     app: web::Data<App>,
-    cache: web::Data<DoraCache>,
     id: web::Path<String>,
     params: Params<LinkParams>,
 ) -> Result<web::Json<IncidentLinks>, Problem> {
     caller.require(Scope::Read)?;
     let incident = find(&app, &id, params.0.source.as_deref()).await?;
-    links(&app, &cache, &incident).await.map(web::Json)
+    links(&app, &incident).await.map(web::Json)
 }
 
 /// Say which deployments an incident belongs to
@@ -110,7 +111,6 @@ pub async fn show(
 pub async fn correct(
     caller: Caller,
     app: web::Data<App>,
-    cache: web::Data<DoraCache>,
     id: web::Path<String>,
     params: Params<LinkParams>,
     payload: web::Payload,
@@ -122,7 +122,7 @@ pub async fn correct(
     let incident = find(&app, &id, params.0.source.as_deref()).await?;
     check(&app, &incident, &said).await?;
     say(&app, &incident, Some(said.deployments), said.reason, &caller).await?;
-    links(&app, &cache, &incident).await.map(web::Json)
+    links(&app, &incident).await.map(web::Json)
 }
 
 /// Take a correction back: what events say, and what DevPulse concludes, counts again
@@ -135,7 +135,6 @@ pub async fn correct(
 pub async fn take_back(
     caller: Caller,
     app: web::Data<App>,
-    cache: web::Data<DoraCache>,
     id: web::Path<String>,
     params: Params<LinkParams>,
 ) -> Result<web::Json<IncidentLinks>, Problem> {
@@ -144,7 +143,7 @@ pub async fn take_back(
     if incident.correction.is_some() {
         say(&app, &incident, None, None, &caller).await?;
     }
-    links(&app, &cache, &incident).await.map(web::Json)
+    links(&app, &incident).await.map(web::Json)
 }
 
 fn unreadable(error: &serde_json::Error) -> Problem {
@@ -219,20 +218,18 @@ async fn say(
     Ok(())
 }
 
-async fn links(app: &App, cache: &DoraCache, known: &Incident) -> Result<IncidentLinks, Problem> {
+async fn links(app: &App, known: &Incident) -> Result<IncidentLinks, Problem> {
     // As it is now: a correction may just have been made.
     let incident = find(app, &known.key.id, Some(&known.key.source)).await?;
-    let wanted = match &incident.service {
-        Some(service) if incident.named_deployments().is_empty() => Wanted::These(BTreeSet::from([service.clone()])),
-        _ => Wanted::All,
-    };
-    let reading = cache.read(&app.store, &app.config.load_full(), &wanted).await?;
+    let rules = Arc::new(Rules::new(&app.config.load()));
+    let mut services = dirty::services_of(&mut app.store.read().await?, &incident).await?;
+    services.remove(NO_SERVICE);
     let mut links = Vec::new();
-    for service in &reading.services {
-        for row in &service.deployments {
+    for service in services {
+        for row in rows_of(&app.store, &rules, &service).await?.deployments {
             let ours = row.because.iter().filter(|because| because.incident.as_ref() == Some(&incident.key));
             links.extend(ours.map(|because| DeploymentLink {
-                deployment: DeploymentName::of(row),
+                deployment: DeploymentName::of(&row),
                 kind: because.link,
                 confidence: because.confidence,
             }));

@@ -8,7 +8,7 @@ use super::params::{PageParams, cursor, invalid, time};
 use super::selection::{known_service, not_known};
 use crate::app::App;
 use crate::config::EnvironmentNames;
-use crate::store::derived::{DoraCache, Wanted};
+use crate::store::dora::{DoraCache, Wanted};
 use crate::store::history::{ListFilter, Page, other_places};
 use crate::time::Timestamp;
 
@@ -86,7 +86,7 @@ impl ListParams {
             return Ok(None);
         }
         let config = app.config.load_full();
-        let reading = cache.read(&app.store, &config, &Wanted::These([].into())).await?;
+        let reading = cache.read(&app.store, &config, &Wanted::All, None).await?;
         if let Some(service) = &self.service {
             known_service(app, &config, &reading, service).await?;
         }
@@ -95,7 +95,7 @@ impl ListParams {
         let name = rules.environment(named).0;
         let others = other_places(&mut app.store.read().await?).await?;
         let others = others.into_iter().filter_map(|(_, raw)| raw);
-        let mut used: Vec<String> = reading.places.iter().map(|(_, raw)| raw.clone()).chain(others).collect();
+        let mut used: Vec<String> = reading.deployed().map(|(_, raw)| raw.to_owned()).chain(others).collect();
         used.retain(|raw| rules.environment(raw).0 == name);
         used.sort_unstable();
         used.dedup();

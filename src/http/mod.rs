@@ -4,6 +4,7 @@ pub mod alerts;
 pub mod auth;
 mod body;
 pub mod changes;
+pub mod compare;
 mod connections;
 pub mod deployments;
 pub mod dora;
@@ -34,6 +35,7 @@ pub mod server;
 pub mod services;
 pub mod slos;
 mod slow;
+mod sources;
 mod stream;
 pub mod webhooks;
 

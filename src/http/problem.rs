@@ -84,6 +84,9 @@ impl ResponseError for Problem {
 /// The database does not answer: the client may try again, the log has the reason.
 impl From<crate::store::StoreError> for Problem {
     fn from(error: crate::store::StoreError) -> Self {
+        if let crate::store::StoreError::Busy | crate::store::StoreError::Behind { .. } = error {
+            return Self::unavailable(error.to_string());
+        }
         tracing::error!(%error, "the store failed a request");
         Self::unavailable("the database does not answer")
     }

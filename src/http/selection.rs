@@ -17,10 +17,10 @@ use crate::config::model::{Team, Tier};
 use crate::dora::benchmark;
 use crate::dora::calendar::{Calendar, Window};
 use crate::dora::count::{LeadFrom, Question};
-use crate::dora::figure::Standards;
+use crate::dora::figure::{Figures, Standards, figures_of};
 use crate::dora::select::{Arrival, Selected};
 use crate::dora::stats::Center;
-use crate::store::derived::{DoraCache, Reading, Wanted};
+use crate::store::dora::{Added, DoraCache, Reading, Scope, Wanted};
 use crate::store::history;
 use crate::time::Timestamp;
 
@@ -76,21 +76,20 @@ pub struct Selection {
     pub environments: BTreeSet<String>,
 }
 
-/// A checked question with the rows it is about.
+/// A checked question.
 pub struct Asked {
     pub config: Arc<Config>,
     pub question: Question,
     pub selection: Selection,
     /// The year of the benchmark.
     pub edition: String,
-    arrival: Arrival,
-    reading: Reading,
+    scope: Scope,
 }
 
 impl Asked {
     /// # Errors
     /// 400 for what cannot be understood, 404 for services, teams and environments nobody knows.
-    pub async fn read(app: &App, cache: &DoraCache, params: &DoraParams) -> Result<Self, Problem> {
+    pub async fn of(app: &App, cache: &DoraCache, params: &DoraParams) -> Result<Self, Problem> {
         let config = app.config.load_full();
         let team = team_of(&config, params)?;
         let question = question(params, team, app.clock.now())?;
@@ -100,29 +99,48 @@ impl Asked {
             (None, Some(team)) => Wanted::These(services_of(&config, team)),
             (None, None) => Wanted::All,
         };
-        let reading = cache.read(&app.store, &config, &wanted).await?;
+        let known = cache.read(&app.store, &config, &wanted, None).await?;
         if let Some(service) = &params.service {
-            known_service(app, &config, &reading, service).await?;
+            known_service(app, &config, &known, service).await?;
         }
-        let environments = environments(&config, &reading, params)?;
+        let environments = environments(&config, &known, params)?;
         let edition = edition(&config, params)?;
+        let scope = Scope { wanted, environments: environments.clone(), arrival };
         let selection = Selection {
             service: params.service.clone(),
             team: params.team.clone(),
             environment: environments.first().filter(|_| environments.len() == 1).cloned(),
             environments,
         };
-        Ok(Self { config, question, selection, edition, arrival, reading })
+        Ok(Self { config, question, selection, edition, scope })
     }
 
     pub fn standards(&self) -> Standards<'_> {
         Standards { benchmark: benchmark::edition(&self.edition), targets: Some(&self.config.dora.targets) }
     }
 
-    pub fn rows(&self) -> Selected<'_> {
-        let services = self.reading.services.iter().map(AsRef::as_ref);
-        let wanted = |environment: &str| self.selection.environments.contains(environment);
-        Selected::new(services, &self.reading.without_service, wanted, self.arrival)
+    /// The figures of the window, each with its value in the period before.
+    ///
+    /// # Errors
+    /// 503 while the database does not answer, or cannot be followed.
+    pub async fn figures(&self, app: &App, cache: &DoraCache) -> Result<Figures, Problem> {
+        let Added { window, before, first } =
+            cache.tallies(&app.store, &self.config, &self.scope, &self.question).await?;
+        let figures = figures_of(window, first, &self.question, self.standards());
+        Ok(figures.with_previous(before, first, &self.question.before()))
+    }
+
+    /// The rows of the window.
+    ///
+    /// # Errors
+    /// 503 while the database does not answer, or cannot be followed.
+    pub async fn read(&self, app: &App, cache: &DoraCache) -> Result<Reading, Problem> {
+        let window = Some(self.question.window);
+        Ok(cache.read(&app.store, &self.config, &self.scope.wanted, window).await?)
+    }
+
+    pub fn rows<'a>(&self, reading: &'a Reading) -> Selected<'a> {
+        reading.select(|service, environment| self.scope.wants(service, environment), self.scope.arrival)
     }
 }
 
@@ -155,7 +173,7 @@ pub fn not_known<'a>(what: &'static str, name: &str, known: impl IntoIterator<It
 /// 404 when neither the configuration nor any event names the service.
 pub async fn known_service(app: &App, config: &Config, reading: &Reading, name: &str) -> Result<(), Problem> {
     let configured = config.services.iter().map(|service| service.name.as_str());
-    let deployed = reading.places.iter().map(|(service, _)| service.as_str());
+    let deployed = reading.services();
     if configured.clone().chain(deployed.clone()).any(|known| known == name) {
         return Ok(());
     }
@@ -175,10 +193,8 @@ fn environments(config: &Config, reading: &Reading, params: &DoraParams) -> Resu
     }
     let rules = &reading.rules;
     let configured = config.environments.iter().map(|environment| environment.name.as_str());
-    let seen = reading.places.iter().map(|(_, raw)| rules.environment(raw).0);
-    let incidents = reading.services.iter().flat_map(|service| &service.incidents);
-    let incidents = incidents.chain(&reading.without_service).map(|incident| incident.environment.as_str());
-    let mut known: BTreeSet<&str> = configured.chain(seen).chain(incidents).collect();
+    let seen = reading.places.keys().map(|(_, raw)| rules.environment(raw).0);
+    let mut known: BTreeSet<&str> = configured.chain(seen).collect();
     known.insert(rules.default_environment());
     let Some(named) = params.environment.as_deref() else {
         let tier = tier.unwrap_or(Tier::Production);

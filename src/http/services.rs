@@ -17,7 +17,7 @@ use crate::config::model::Tier;
 use crate::dora::Rules;
 use crate::event::{Deployment, EntityKey};
 use crate::http::auth::Scope;
-use crate::store::derived::{DoraCache, Wanted};
+use crate::store::dora::{DoraCache, Reading, Wanted};
 use crate::store::{Conn, StoreError, history};
 use crate::time::Timestamp;
 
@@ -78,11 +78,9 @@ pub async fn list(
     let (limit, after) = (page.limit()?, page.cursor::<String>()?);
     let config = app.config.load_full();
     let of_team = own.team.as_deref().map(|team| team_services(&config, team)).transpose()?;
-    let reading = cache.read(&app.store, &config, &Wanted::These([].into())).await?;
+    let reading = cache.read(&app.store, &config, &Wanted::All, None).await?;
     let mut conn = app.store.read().await?;
-    let others = history::other_places(&mut conn).await?;
-    let deployed = reading.places.iter().map(|(service, raw)| (service.clone(), Some(raw.clone())));
-    let mut services = by_name(&config, deployed.chain(others));
+    let mut services = by_name(&mut conn, &config, &reading).await?;
     services.retain(|name, _| {
         of_team.as_ref().is_none_or(|team| team.contains(name)) && after.as_ref().is_none_or(|after| name > after)
     });
@@ -103,17 +101,24 @@ fn team_services(config: &Config, team: &str) -> Result<BTreeSet<String>, Proble
     Ok(services_of(config, team))
 }
 
-/// Every service with the names that sources use for its environments.
-fn by_name(
+/// Every service that the configuration or an event names, with the names that sources use for its
+/// environments.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn by_name(
+    conn: &mut Conn,
     config: &Config,
-    places: impl Iterator<Item = (String, Option<String>)>,
-) -> BTreeMap<String, BTreeSet<String>> {
+    reading: &Reading,
+) -> Result<BTreeMap<String, BTreeSet<String>>, StoreError> {
     let configured = config.services.iter().map(|service| (service.name.clone(), None));
+    let deployed = reading.deployed().map(|(service, raw)| (service.to_owned(), Some(raw.to_owned())));
+    let others = history::other_places(conn).await?;
     let mut services: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (service, environment) in configured.chain(places) {
+    for (service, environment) in configured.chain(deployed).chain(others) {
         services.entry(service).or_default().extend(environment);
     }
-    services
+    Ok(services)
 }
 
 async fn service(

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::committer::Fact;
 use super::fault::{Fault, ID, NAME, TITLE, URL};
 use super::key::fact_known_by;
-use super::source::Reading;
+use super::source::{Reading, Skip};
 use super::wire::{Entries, Field, Raw, Text, object, read};
 use crate::config::EnvironmentNames;
 use crate::config::model::Alertmanager;
@@ -61,7 +61,8 @@ pub fn parse(body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
         facts.extend(of_alert(&alert, &at, raw, context)?);
     }
     if facts.is_empty() {
-        return Ok(Reading::Skipped("no alert in it is an incident (sources.alertmanager.ignore)".to_owned()));
+        let words = "no alert in it is an incident (sources.alertmanager.ignore)";
+        return Ok(Reading::skipped(Skip::NotConfigured, words));
     }
     Ok(Reading::Facts(facts))
 }
@@ -174,8 +175,8 @@ mod tests {
             environments: EnvironmentNames::new(&environments),
         };
         match parse(body, &context)? {
-            Reading::Facts(facts) => Ok(facts),
-            Reading::Skipped(_) => Ok(Vec::new()),
+            Reading::Facts(facts) | Reading::Partial(facts, _) => Ok(facts),
+            Reading::Skipped(..) => Ok(Vec::new()),
         }
     }
 

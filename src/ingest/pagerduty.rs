@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::fault::{Fault, ID, NAME, TITLE, URL};
 use super::key::fact_known_by;
-use super::source::Reading;
+use super::source::{Reading, Skip};
 use super::wire::{Field, Raw, Text, object, read};
 use crate::config::model::{PagerDuty, Service};
 use crate::event::{DeliveryEvent, EntityKey, IncidentEvent, IncidentStatus};
@@ -61,7 +61,11 @@ pub fn parse(body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
         "incident.acknowledged" => IncidentStatus::Acknowledged,
         "incident.reopened" => IncidentStatus::Reopened,
         "incident.resolved" => IncidentStatus::Resolved,
-        other => return Ok(Reading::Skipped(format!("{other} changes nothing about an incident's times"))),
+        other => {
+            let words = format!("{other} changes nothing about an incident's times");
+            let why = if other == "pagey.ping" { Skip::Test } else { Skip::UnusedEvent };
+            return Ok(Reading::skipped(why, words));
+        }
     };
     let at = "/event/occurred_at";
     let time = event.occurred_at.moment(at)?.ok_or_else(|| Fault::new(at, "is missing: when did it happen?"))?;
@@ -181,7 +185,7 @@ mod tests {
         }
         for kind in ["incident.priority_updated", "incident.annotated", "pagey.ping", "service.created"] {
             let skipped = reading(&TRIGGERED.replace("incident.triggered", kind), &[]);
-            assert!(matches!(skipped, Ok(Reading::Skipped(_))), "{kind}");
+            assert!(matches!(skipped, Ok(Reading::Skipped(..))), "{kind}");
         }
     }
 

@@ -1,11 +1,68 @@
 //! What every source's parser answers.
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
 use super::committer::Fact;
+use crate::config::EnvironmentNames;
+use crate::config::model::Service;
+use crate::time::Timestamp;
+
+/// What reading depends on besides the body; `S` are the source's own settings.
+#[derive(Debug)]
+pub struct Context<'a, S> {
+    pub received_at: Timestamp,
+    pub settings: &'a S,
+    pub services: &'a [Service],
+    pub environments: EnvironmentNames<'a>,
+}
 
 /// What a delivery says.
 #[derive(Debug, Clone)]
 pub enum Reading {
     Facts(Vec<Fact>),
-    /// Nothing that counts, and why.
-    Skipped(String),
+    /// Facts, and in words what of it the source did not tell.
+    Partial(Vec<Fact>, String),
+    /// Nothing that counts, and why: for counting, and in words.
+    Skipped(Skip, String),
+}
+
+impl Reading {
+    pub fn skipped(why: Skip, words: impl Into<String>) -> Self {
+        Self::Skipped(why, words.into())
+    }
+}
+
+/// Why a delivery says nothing that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Skip {
+    /// Somebody tried the webhook.
+    Test,
+    /// A kind of event that DevPulse does not use.
+    UnusedEvent,
+    /// A kind that it uses, about something that has not changed.
+    NoChange,
+    /// The configuration does not say what it means, or says that it does not count.
+    NotConfigured,
+    /// Not on the default branch.
+    NotMerged,
+    /// Another event tells the same.
+    CountedElsewhere,
+    /// Nothing says that it is an incident.
+    NotAnIncident,
+}
+
+impl Skip {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Test => "test",
+            Self::UnusedEvent => "unused_event",
+            Self::NoChange => "no_change",
+            Self::NotConfigured => "not_configured",
+            Self::NotMerged => "not_merged",
+            Self::CountedElsewhere => "counted_elsewhere",
+            Self::NotAnIncident => "not_an_incident",
+        }
+    }
 }

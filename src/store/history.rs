@@ -18,7 +18,7 @@ fn decode<T: DeserializeOwned>(what: &'static str, state: &str) -> Result<T, Sto
     serde_json::from_str(state).map_err(|error| StoreError::Decode { what, source: Box::new(error) })
 }
 
-fn decode_all<T: DeserializeOwned>(what: &'static str, states: &[String]) -> Result<Vec<T>, StoreError> {
+pub(super) fn decode_all<T: DeserializeOwned>(what: &'static str, states: &[String]) -> Result<Vec<T>, StoreError> {
     states.iter().map(|state| decode(what, state)).collect()
 }
 
@@ -44,11 +44,6 @@ pub async fn changes_of(conn: &mut Conn, repositories: &[&str], shas: &[&str]) -
     changes.sort_by(|a, b| (&a.repository, &a.sha).cmp(&(&b.repository, &b.sha)));
     changes.dedup_by(|a, b| a.repository == b.repository && a.sha == b.sha);
     Ok(changes)
-}
-
-pub async fn incidents(conn: &mut Conn) -> Result<Vec<Incident>, StoreError> {
-    let states = on_conn!(conn, |c| incident::table.select(incident::state).load::<String>(c).await)?;
-    decode_all("incident", &states)
 }
 
 pub async fn deployment_of(conn: &mut Conn, event: &DeploymentEvent) -> Result<Option<Deployment>, StoreError> {
@@ -176,12 +171,6 @@ pub async fn newest_success(
     };
     let state = on_conn!(conn, |c| query().get_result::<String>(c).await.optional())?;
     state.map(|state| decode("deployment", &state)).transpose()
-}
-
-/// Every (service, environment) that has a deployment.
-pub async fn deployment_places(conn: &mut Conn) -> Result<Vec<(String, String)>, StoreError> {
-    let query = || deployment::table.select((deployment::service, deployment::environment)).distinct();
-    Ok(on_conn!(conn, |c| query().load(c).await)?)
 }
 
 /// Every (service, environment) that incidents or telemetry name; an environment may be missing.

@@ -7,7 +7,7 @@
 pub mod alert;
 mod codec;
 pub mod conn;
-pub mod derived;
+pub mod dora;
 mod error_group;
 pub mod fact;
 pub mod history;
@@ -17,7 +17,6 @@ pub mod key;
 pub mod lease;
 mod lock;
 pub mod materialise;
-mod newfacts;
 pub mod open;
 pub mod outbox;
 mod payload;
@@ -31,6 +30,7 @@ pub mod rollback;
 pub mod schema;
 pub mod seen;
 mod series;
+pub mod source_count;
 pub mod telemetry;
 
 use std::ops::{Deref, DerefMut};
@@ -71,6 +71,10 @@ pub enum StoreError {
     InDoubt,
     #[error("another process leads")]
     Deposed,
+    #[error("new facts come faster than they can be read")]
+    Busy,
+    #[error("the delivery metrics of {left} services are still being computed")]
+    Behind { left: usize },
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }
@@ -97,6 +101,8 @@ impl StoreError {
                 | Self::Io(_)
                 | Self::InDoubt
                 | Self::Deposed
+                | Self::Busy
+                | Self::Behind { .. }
                 | Self::Query(
                     Error::DatabaseError(ClosedConnection | UnableToSendCommand, _) | Error::BrokenTransactionManager
                 )

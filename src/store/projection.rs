@@ -6,13 +6,16 @@ use diesel::prelude::*;
 use diesel::upsert::excluded;
 use serde::Serialize;
 
-use super::conn::{MAX_BINDS, batch};
+use diesel_async::RunQueryDsl;
+
+use super::conn::{MAX_BINDS, batch, on_conn};
+use super::dora::dirty::{self, Touched};
 use super::fact::{self, Entity};
-use super::schema::{change, deployment, finding, incident};
-use super::{Conn, StoreError, pull_request, storable};
+use super::schema::{change, deployment, finding, incident, incident_reference};
+use super::{Conn, StoreError, history, pull_request, storable};
 use crate::event::finding::fold_finding;
 use crate::event::{
-    Change, ChangeEvent, DeliveryEvent, DeploymentEvent, FindingEvent, IncidentEvent, LinksEvent, state,
+    Change, ChangeEvent, DeliveryEvent, DeploymentEvent, FindingEvent, Incident, IncidentEvent, LinksEvent, state,
 };
 use crate::time::Timestamp;
 
@@ -85,11 +88,11 @@ type FoldedChange = (Change, Timestamp);
 /// # Errors
 /// The database refuses, or a stored fact cannot be read.
 pub async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<(), StoreError> {
-    let mut touched = entities.clone();
-    touched.extend(pull_request::refold(conn, entities).await?);
+    let mut entities = entities.clone();
+    entities.extend(pull_request::refold(conn, &entities).await?);
     let (mut deployments, mut incidents, mut findings) = (Vec::new(), Vec::new(), Vec::new());
     let mut changes: Vec<FoldedChange> = Vec::new();
-    for (entity, facts) in fact::load(conn, &touched).await? {
+    for (entity, facts) in fact::load(conn, &entities).await? {
         let mut facts_of = Facts::default();
         for fact in facts {
             facts_of.add(fact);
@@ -103,10 +106,39 @@ pub async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<(), 
     }
     pull_request::land(conn, changes.iter_mut().map(|(change, _)| change)).await?;
     let changes: Vec<ChangeRow> = changes.iter().map(change_row).collect::<Result<_, StoreError>>()?;
+    let mut touched = Touched::default();
+    touched.services.extend(deployments.iter().map(|row| row.service.clone()));
+    touched.repositories.extend(changes.iter().map(|row| row.repository.clone()));
+    touched.commits.extend(changes.iter().map(|row| row.sha.clone()));
     upsert_deployments(conn, &deployments).await?;
     upsert_changes(conn, &changes).await?;
-    upsert_incidents(conn, &incidents).await?;
     upsert_findings(conn, &findings).await?;
+    for (row, incident) in &incidents {
+        touched.incidents.extend(history::incident_by_key(conn, &incident.key).await?);
+        touched.incidents.push(incident.clone());
+        upsert_incidents(conn, std::slice::from_ref(row)).await?;
+        replace_references(conn, incident).await?;
+    }
+    dirty::mark(conn, touched).await?;
+    Ok(())
+}
+
+/// Keeps what an incident calls its deployments where the derivation of a service looks for it.
+async fn replace_references(conn: &mut Conn, incident: &Incident) -> QueryResult<()> {
+    let (source, id) = (storable(&incident.key.source), storable(&incident.key.id));
+    let stored = || {
+        let of = incident_reference::source.eq(&source).and(incident_reference::id.eq(&id));
+        incident_reference::table.filter(of)
+    };
+    on_conn!(conn, |c| diesel::delete(stored()).execute(c).await)?;
+    for named in dirty::references(incident) {
+        let values = (
+            incident_reference::deployment.eq(storable(&named)),
+            incident_reference::source.eq(&source),
+            incident_reference::id.eq(&id),
+        );
+        on_conn!(conn, |c| diesel::insert_into(incident_reference::table).values(values).execute(c).await)?;
+    }
     Ok(())
 }
 
@@ -180,9 +212,9 @@ fn incident_row(
     entity: &Entity,
     facts: &[IncidentEvent],
     links: &[LinksEvent],
-) -> Result<Option<IncidentRow>, StoreError> {
+) -> Result<Option<(IncidentRow, Incident)>, StoreError> {
     let Some(folded) = state::fold_incident(facts, links) else { return Ok(None) };
-    Ok(Some(IncidentRow {
+    let row = IncidentRow {
         source: entity.source.clone(),
         id: entity.id.clone(),
         service: folded.service.as_deref().map(storable),
@@ -191,7 +223,8 @@ fn incident_row(
         started_at: folded.started_at.micros(),
         resolved_at: folded.resolved_at.map(Timestamp::micros),
         state: json(&folded)?,
-    }))
+    };
+    Ok(Some((row, folded)))
 }
 
 fn finding_row(entity: &Entity, facts: &[FindingEvent]) -> Result<Option<FindingRow>, StoreError> {

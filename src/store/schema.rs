@@ -105,6 +105,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    source_count (source, outcome, reason) {
+        source -> Text,
+        outcome -> Text,
+        reason -> Text,
+        count -> BigInt,
+        last_at -> BigInt,
+    }
+}
+
+diesel::table! {
     journal (replica, sequence) {
         replica -> Text,
         sequence -> BigInt,
@@ -273,6 +283,85 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    incident_reference (deployment, source, id) {
+        deployment -> Text,
+        source -> Text,
+        id -> Text,
+    }
+}
+
+diesel::table! {
+    dora_state (id) {
+        id -> Integer,
+        rules -> Binary,
+        changed -> BigInt,
+    }
+}
+
+diesel::table! {
+    dora_dirty (service) {
+        service -> Text,
+        mark -> BigInt,
+    }
+}
+
+diesel::table! {
+    dora_partition (month, service) {
+        month -> Integer,
+        service -> Text,
+        changed -> BigInt,
+        digest -> Binary,
+        numbers -> Binary,
+    }
+}
+
+diesel::table! {
+    dora_detail (month, service) {
+        month -> Integer,
+        service -> Text,
+        changed -> BigInt,
+        details -> Binary,
+    }
+}
+
+diesel::table! {
+    dora_place (service, environment) {
+        service -> Text,
+        environment -> Text,
+        changed -> BigInt,
+        first_deployment_at -> Nullable<BigInt>,
+        last_success_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    dora_repository (repository, service) {
+        repository -> Text,
+        service -> Text,
+    }
+}
+
+diesel::table! {
+    dora_arrival (change, service, place) {
+        change -> Binary,
+        service -> Text,
+        place -> Text,
+        environment -> Text,
+        at -> BigInt,
+        source -> Text,
+        id -> Text,
+    }
+}
+
+diesel::table! {
+    dora_link (source, id, service) {
+        source -> Text,
+        id -> Text,
+        service -> Text,
+    }
+}
+
 diesel::joinable!(alert -> alert_group (group_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
@@ -283,7 +372,17 @@ diesel::allow_tables_to_appear_in_same_query!(
     pull_request,
     push,
     finding,
+    incident_reference,
+    dora_state,
+    dora_dirty,
+    dora_partition,
+    dora_detail,
+    dora_place,
+    dora_repository,
+    dora_arrival,
+    dora_link,
     seen_key,
+    source_count,
     journal,
     series,
     bucket,

@@ -3,7 +3,7 @@
 //! A metric without data has no gauge; one whose data left the window becomes NaN. Neither is
 //! ever 0, which would say that all is well.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,17 +18,15 @@ use crate::dora::count::{LeadFrom, Question};
 use crate::dora::figure::{Figures, Standards, figures};
 use crate::dora::select::{Arrival, Selected};
 use crate::dora::stats::Center;
-use crate::dora::{Derived, Rules};
-use crate::event::DeploymentOutcome;
 use crate::num::float;
-use crate::store::derived::{DoraCache, Wanted};
+use crate::store::dora::{DoraCache, NO_SERVICE, Reading, Rows, Wanted};
 use crate::store::{Store, StoreError};
 use crate::time::{Timestamp, short};
 
 const LAST_DEPLOYMENT: &str = "devpulse_last_deployment_timestamp_seconds";
 
 /// The gauge of a metric, and the gauge of how many samples it was computed from.
-const fn names(metric: Metric) -> (&'static str, &'static str) {
+pub const fn names(metric: Metric) -> (&'static str, &'static str) {
     match metric {
         Metric::DeploymentFrequency => {
             ("devpulse_dora_deployment_frequency_per_day", "devpulse_dora_deployment_frequency_samples")
@@ -68,11 +66,27 @@ pub fn describe() {
     describe_gauge!(LAST_DEPLOYMENT, Unit::Seconds, "When the newest deployment succeeded.");
 }
 
-/// Which gauges were set: those whose data went away must say so.
+/// Which gauges were set, and for whom they must be computed anew.
 #[derive(Default)]
-pub struct DoraGauges(HashSet<(&'static str, Labels)>);
+pub struct DoraGauges {
+    owners: BTreeMap<Owner, Seen>,
+    config: Option<Arc<Config>>,
+}
 
-type Labels = (String, String, String);
+/// A service in an environment, by its configured name.
+type Owner = (String, String);
+
+struct Seen {
+    /// The newest projection that was read.
+    changed: i64,
+    at: Timestamp,
+    /// Name and window; those whose data went away must say so.
+    set: BTreeSet<(&'static str, String)>,
+}
+
+/// Time alone moves deployments out of a window: each refresh computes so large a part of the
+/// gauges anew that no fact changed.
+const PART: usize = 10;
 
 impl DoraGauges {
     /// Sets the gauges of every service, environment of tier production and configured window.
@@ -86,43 +100,75 @@ impl DoraGauges {
         config: &Arc<Config>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let reading = cache.read(store, config, &Wanted::All).await?;
-        let mut still = HashSet::new();
-        for service in &reading.services {
-            for environment in environments(service, &reading.rules) {
-                for (name, window, value) in gauges(service, environment, config, now) {
-                    let labels = (service.service.clone(), environment.to_owned(), window);
-                    set(name, &labels, value);
-                    still.insert((name, labels));
-                }
-            }
+        let reconfigured = self.config.as_ref().is_none_or(|known| !Arc::ptr_eq(known, config));
+        self.config = Some(Arc::clone(config));
+        let longest = config.dora.windows.iter().max().copied().unwrap_or_default();
+        let window = Window { from: now.minus(longest), to: now };
+        let reading = cache.read(store, config, &Wanted::All, Some(window)).await?;
+        let owners = owners(&reading);
+        let rows = reading.by_service();
+        let of = |owner: &Owner| rows.get(owner.0.as_str()).map(Vec::as_slice).unwrap_or_default();
+        let newest = |owner: &Owner| of(owner).iter().map(|rows| rows.changed).max().unwrap_or_default();
+        let (mut due, mut rest): (Vec<&Owner>, Vec<&Owner>) = owners.iter().partition(|owner| {
+            reconfigured || self.owners.get(*owner).is_none_or(|seen| seen.changed != newest(owner))
+        });
+        rest.sort_by_key(|owner| self.owners.get(*owner).map(|seen| seen.at));
+        due.extend(rest.iter().take(rest.len().div_ceil(PART)));
+        for owner in due {
+            let gauges = gauges(&reading, of(owner), owner, config, now);
+            self.set(owner, gauges, newest(owner), now);
+            // Others share the thread.
+            tokio::task::yield_now().await;
         }
-        for (name, labels) in self.0.difference(&still) {
-            set(name, labels, f64::NAN);
+        let gone: Vec<Owner> = self.owners.keys().filter(|owner| !owners.contains(*owner)).cloned().collect();
+        for owner in gone {
+            self.set(&owner, Vec::new(), 0, now);
         }
-        self.0.extend(still);
         Ok(())
+    }
+
+    /// Name, window (empty for none) and value of every gauge that the owner has now.
+    fn set(&mut self, owner: &Owner, gauges: Vec<(&'static str, String, f64)>, changed: i64, at: Timestamp) {
+        let mut still = BTreeSet::new();
+        for (name, window, value) in gauges {
+            set(name, owner, &window, value);
+            still.insert((name, window));
+        }
+        let seen = self.owners.entry(owner.clone()).or_insert_with(|| Seen { changed, at, set: BTreeSet::new() });
+        for (name, window) in seen.set.difference(&still) {
+            set(name, owner, window, f64::NAN);
+        }
+        (seen.changed, seen.at) = (changed, at);
+        seen.set.extend(still);
     }
 }
 
-fn set(name: &'static str, (service, environment, window): &Labels, value: f64) {
+fn set(name: &'static str, (service, environment): &Owner, window: &str, value: f64) {
     let mut labels = vec![("service", service.clone()), ("environment", environment.clone())];
     if !window.is_empty() {
-        labels.push(("window", window.clone()));
+        labels.push(("window", window.to_owned()));
     }
     gauge!(name, &labels).set(value);
 }
 
-fn environments<'a>(service: &'a Derived, rules: &Rules) -> BTreeSet<&'a str> {
-    let deployed = service.deployments.iter().map(|row| row.environment.as_str());
-    let broken = service.incidents.iter().map(|incident| incident.environment.as_str());
-    deployed.chain(broken).filter(|name| rules.is_production(name)).collect()
+fn owners(reading: &Reading) -> BTreeSet<Owner> {
+    let named = reading.places.keys().filter(|(service, _)| service != NO_SERVICE);
+    let named = named.map(|(service, raw)| (service, reading.rules.environment(raw).0));
+    let production = named.filter(|(_, environment)| reading.rules.is_production(environment));
+    production.map(|(service, environment)| (service.clone(), environment.to_owned())).collect()
 }
 
 /// Name, window (empty for none) and value of each gauge that has one.
-fn gauges(service: &Derived, environment: &str, config: &Config, now: Timestamp) -> Vec<(&'static str, String, f64)> {
-    let selected = Selected::new([service], [], |name| name == environment, Arrival::First);
-    let calendar = calendar_of(&service.service, config);
+fn gauges(
+    reading: &Reading,
+    rows: &[&Rows],
+    (service, environment): &Owner,
+    config: &Config,
+    now: Timestamp,
+) -> Vec<(&'static str, String, f64)> {
+    let wanted = |of: &str, name: &str| of == service && name == environment;
+    let selected = reading.select_from(rows.iter().copied(), wanted, Arrival::First);
+    let calendar = calendar_of(service, config);
     let mut gauges = Vec::new();
     for length in &config.dora.windows {
         let figures = figures_of(&selected, calendar, *length, now);
@@ -134,8 +180,8 @@ fn gauges(service: &Derived, environment: &str, config: &Config, now: Timestamp)
             }
         }
     }
-    let succeeded = selected.deployments.iter().filter(|(_, row)| row.outcome == DeploymentOutcome::Succeeded);
-    if let Some(last) = succeeded.filter_map(|(_, row)| row.finished_at).max() {
+    let last = reading.places_of(service).filter(|(raw, _)| reading.rules.environment(raw).0 == environment);
+    if let Some(last) = last.filter_map(|(_, place)| place.last_success_at).max() {
         gauges.push((LAST_DEPLOYMENT, String::new(), last.seconds_f64()));
     }
     gauges

@@ -10,6 +10,7 @@ pub mod gauges;
 pub mod saga;
 mod situation;
 mod slo_stream;
+pub mod source_counts;
 pub mod tell;
 pub mod upkeep;
 mod windows;

@@ -38,6 +38,7 @@ async fn app(store: &Store, config: Config) -> web::Data<App> {
         wake: Wake::default(),
         bodies: Budget::new(1 << 20),
         webhook_bodies: Budget::new(1 << 20),
+        tally: devpulse::ingest::tally::Tally::default(),
         dora: std::sync::Arc::default(),
         stream: tokio::sync::broadcast::channel(1).0,
     })

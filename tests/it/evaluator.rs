@@ -56,6 +56,7 @@ impl Scene {
             wake: Wake::default(),
             bodies: Budget::new(1 << 20),
             webhook_bodies: Budget::new(1 << 20),
+            tally: devpulse::ingest::tally::Tally::default(),
             dora: Arc::default(),
             stream: broadcast::Sender::new(64),
         });

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -11,6 +12,7 @@ use crate::support::database::Database;
 use crate::support::devpulse::DevPulse;
 use crate::support::github::{PullRequests, deliver, sha};
 use crate::support::github_api::GitHubApi;
+use crate::support::wait::until;
 
 const SECRET: &str = "It's a Secret to Everybody";
 const TOKEN: &str = "ghp_0123456789";
@@ -276,6 +278,12 @@ async fn releases_and_mistakes() {
     assert!(run.ok && run.said.contains("2 events accepted, 0 known before, 1 not counted"), "{}", run.said);
     let deployments = devpulse.all("/api/v1/deployments?environment=production").await;
     assert_eq!(deployments.len(), 2, "{deployments:#?}");
+    let source = until("the lines to be counted", Duration::from_secs(10), async || {
+        let items = devpulse.get("/api/v1/sources").await["items"].as_array().unwrap().clone();
+        items.into_iter().find(|item| item["source"] == "github" && item["accepted"] == 2)
+    })
+    .await;
+    assert_eq!((&source["skipped"], &source["skipped_because"][0]["reason"]), (&json!(1), &json!("no_change")));
 
     let token = folder.path().join("token");
     std::fs::write(&token, "from-a-file\n").unwrap();

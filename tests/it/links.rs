@@ -132,10 +132,7 @@ async fn the_command_says_the_same() {
     assert!(ok && text.contains("took the correction back") && text.contains("inferred"), "{text}");
 
     let (ok, text) = run(&["explain", "change_fail_rate", "--service", "checkout"]);
-    assert!(
-        ok && text.contains("change_fail_rate: 0.5 ratio") && text.contains("yes: incident i-1 (inferred)"),
-        "{text}"
-    );
+    assert!(ok && text.contains("change_fail_rate: 50 %") && text.contains("yes: incident i-1 (inferred)"), "{text}");
     let (ok, text) = run(&["explain", "deployment_frequency", "--output", "json"]);
     let answer: Value = serde_json::from_str(&text).unwrap();
     assert!(ok && answer["included"].as_array().unwrap().len() == 2, "{text}");

@@ -15,12 +15,16 @@
 
 mod support;
 
+mod agreement;
 mod alertmanager;
 mod alerts;
 mod alerts_api;
+mod azure_devops;
 mod bad_input;
+mod bitbucket;
 mod cli;
 mod committer;
+mod compare;
 mod config;
 mod crash;
 mod demo;
@@ -28,8 +32,10 @@ mod documents;
 mod dora;
 mod end_to_end;
 mod evaluator;
+mod export;
 mod findings;
 mod github;
+mod gitlab;
 mod import;
 mod import_github;
 mod ingest;
@@ -41,7 +47,10 @@ mod openapi;
 mod outages;
 mod pagerduty;
 mod permutations;
+mod pipelines;
 mod pull_requests;
+mod report;
 mod rollbacks;
 mod slos;
+mod sources;
 mod store;

@@ -116,14 +116,25 @@ on_both! {
     /// A squashed pull request is measured from its first original commit; a merge commit is not a change.
     async fn lead_time_begins_with_the_first_original_commit(db: Database) {
         let devpulse = start(&db.url).await;
-        tell(&devpulse, &week("acme/checkout")).await;
+        let week = week("acme/checkout");
+        let pushes: Vec<Delivery> = week.iter().filter(|(event, _)| *event == "push").cloned().collect();
+        tell(&devpulse, &pushes).await;
         let of = PullRequests { repository: "acme/checkout" };
         for (id, head, time) in [(1, "m0", "01T00:00"), (2, "r2", "05T13:00")] {
             let (event, body) = of.deployed(id, head, time);
             deliver(&devpulse, event, &body, SECRET).await.ok();
         }
         let window = "service=checkout&from=2026-01-01T00:00:00Z&to=2026-01-10T00:00:00Z";
-        let explained = devpulse.get(&format!("/api/v1/dora/change_lead_time/explain?{window}")).await;
+        let explain = async || devpulse.get(&format!("/api/v1/dora/change_lead_time/explain?{window}")).await;
+        let squashed = |explained: &Value| {
+            let rows = explained["included"].as_array().unwrap();
+            let row = rows.iter().find(|row| row["change"]["sha"].as_str().unwrap().ends_with("s1")).unwrap();
+            row["started_at"].clone()
+        };
+        assert_eq!(squashed(&explain().await), at("05T10:00"), "when the host wrote it");
+        // Counted already, and told of late.
+        tell(&devpulse, &week).await;
+        let explained = explain().await;
         let mut rows: Vec<(&str, &str)> = explained["included"].as_array().unwrap().iter()
             .map(|row| (row["change"]["sha"].as_str().unwrap().trim_start_matches('0'), row["started_at"].as_str().unwrap()))
             .collect();

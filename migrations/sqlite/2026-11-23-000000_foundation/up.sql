@@ -35,6 +35,8 @@ CREATE TABLE deployment (
 );
 CREATE INDEX deployment_place ON deployment (service, environment, finished_at);
 CREATE INDEX deployment_page ON deployment (sort_at, source, id);
+CREATE INDEX deployment_id ON deployment (id);
+CREATE INDEX deployment_commit ON deployment (commit_sha);
 
 CREATE TABLE change (
     repository TEXT NOT NULL,
@@ -105,6 +107,90 @@ CREATE TABLE finding (
 );
 CREATE INDEX finding_page ON finding (opened_at, source, id);
 
+-- The deployments that incidents name: `id ` with an id, `commit ` with the beginning of a hash.
+CREATE TABLE incident_reference (
+    deployment TEXT NOT NULL,
+    source TEXT NOT NULL,
+    id TEXT NOT NULL,
+    PRIMARY KEY (deployment, source, id)
+) WITHOUT ROWID;
+CREATE INDEX incident_reference_incident ON incident_reference (source, id);
+
+-- Delivery metrics: what was derived of the above, by service and month of UTC (docs/decisions/0008).
+-- `changed` counts the projections; `rules` is a digest of the configuration they were made with.
+CREATE TABLE dora_state (
+    id INTEGER PRIMARY KEY,
+    rules BLOB NOT NULL,
+    changed BIGINT NOT NULL
+);
+
+-- Services with facts that are not projected yet; `mark` is the newest of them.
+CREATE TABLE dora_dirty (
+    service TEXT PRIMARY KEY,
+    mark BIGINT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE dora_partition (
+    month INTEGER NOT NULL,
+    service TEXT NOT NULL,
+    changed BIGINT NOT NULL,
+    digest BLOB NOT NULL,
+    numbers BLOB NOT NULL,
+    PRIMARY KEY (month, service)
+);
+CREATE INDEX dora_partition_service ON dora_partition (service);
+CREATE INDEX dora_partition_changed ON dora_partition (changed);
+
+-- The names of the rows of a partition; only explanations read them.
+CREATE TABLE dora_detail (
+    month INTEGER NOT NULL,
+    service TEXT NOT NULL,
+    changed BIGINT NOT NULL,
+    details BLOB NOT NULL,
+    PRIMARY KEY (month, service)
+);
+
+-- Where services have deployments or incidents, by the environment's name in the events.
+CREATE TABLE dora_place (
+    service TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    changed BIGINT NOT NULL,
+    first_deployment_at BIGINT,
+    last_success_at BIGINT,
+    PRIMARY KEY (service, environment)
+);
+CREATE INDEX dora_place_changed ON dora_place (changed);
+
+-- The repositories that the changes of a service may come from.
+CREATE TABLE dora_repository (
+    repository TEXT NOT NULL,
+    service TEXT NOT NULL,
+    PRIMARY KEY (repository, service)
+) WITHOUT ROWID;
+CREATE INDEX dora_repository_service ON dora_repository (service);
+
+-- The deployments that brought changes of repositories that several services are built from.
+CREATE TABLE dora_arrival (
+    change BLOB NOT NULL,
+    service TEXT NOT NULL,
+    place TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    source TEXT NOT NULL,
+    id TEXT NOT NULL,
+    PRIMARY KEY (change, service, place)
+) WITHOUT ROWID;
+CREATE INDEX dora_arrival_service ON dora_arrival (service);
+
+-- Incidents that name no service, and a service whose deployments they are linked to.
+CREATE TABLE dora_link (
+    source TEXT NOT NULL,
+    id TEXT NOT NULL,
+    service TEXT NOT NULL,
+    PRIMARY KEY (source, id, service)
+) WITHOUT ROWID;
+CREATE INDEX dora_link_service ON dora_link (service);
+
 -- Keys of requests already taken in: Idempotency-Key, webhook delivery ids, ids of telemetry events.
 CREATE TABLE seen_key (
     key BLOB PRIMARY KEY,
@@ -112,6 +198,16 @@ CREATE TABLE seen_key (
     seen_at BIGINT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX seen_key_age ON seen_key (seen_at);
+
+-- What became of deliveries, by source: names from the program, never from a payload.
+CREATE TABLE source_count (
+    source TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    count BIGINT NOT NULL,
+    last_at BIGINT NOT NULL,
+    PRIMARY KEY (source, outcome, reason)
+);
 
 -- Telemetry: one opaque row per commit group until it is materialised.
 CREATE TABLE journal (

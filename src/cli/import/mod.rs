@@ -55,7 +55,7 @@ pub async fn run(command: Command, output: Output) -> Result<(), Failure> {
 }
 
 /// Drawn on standard error where that is a terminal.
-fn progress(total: usize, what: &'static str) -> ProgressBar {
+pub fn progress(total: usize, what: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix}{msg} {wide_bar} {human_pos}/{human_len} {eta}");
     let bar = ProgressBar::new(u64::try_from(total).unwrap_or(u64::MAX)).with_message(what);
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))

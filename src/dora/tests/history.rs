@@ -10,7 +10,11 @@ use crate::config::model::{Environment, Service, Tier};
 use crate::dora::calendar::{Calendar, Window};
 use crate::dora::count::{LeadFrom, Question};
 use crate::dora::figure::{Figures, Standards, figures};
+use crate::dora::month::Month;
+use crate::dora::partition::Partition;
+use crate::dora::row::DeploymentRow;
 use crate::dora::select::{Arrival, Selected};
+use crate::dora::split::{Elsewhere, Partitions, split};
 use crate::dora::stats::Center;
 use crate::dora::{Derived, History, Rules, derive};
 use crate::event::{
@@ -220,7 +224,19 @@ impl Story {
     }
 }
 
+/// Asks what would be read for the question: the partitions of its months, and the lasting rows.
 pub fn ask(derived: &Derived, question: &Question, environments: &[&str], arrival: Arrival) -> Figures {
-    let selected = Selected::new([derived], [], |name| environments.contains(&name), arrival);
-    figures(&selected, question, Standards::default())
+    let partitions = split(derived, &Elsewhere::new(), &rules_with(&[service(&[])]));
+    let wanted = |_: &str, name: &str| environments.contains(&name);
+    let first =
+        derived.deployments.iter().filter(|row| wanted("", &row.environment)).filter_map(DeploymentRow::at).min();
+    let read = needed(&partitions, question.window).map(|(month, partition)| ("checkout", month, partition));
+    figures(&Selected::new(read, wanted, first, arrival), question, Standards::default())
+}
+
+/// The partitions that a window is answered from.
+pub fn needed(partitions: &Partitions, window: Window) -> impl Iterator<Item = (Month, &Partition)> {
+    let months = Month::of(window.from)..=Month::of(window.to);
+    let read = partitions.iter().filter(move |(month, _)| months.contains(month) || **month == Month::LASTING);
+    read.map(|(month, (partition, _))| (*month, partition))
 }

@@ -3,5 +3,7 @@
 mod cases;
 mod history;
 mod incidents;
+mod literature;
+mod partitions;
 mod properties;
 mod reference;

@@ -78,7 +78,7 @@ fn events() -> impl Strategy<Value = Vec<DeliveryEvent>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
 
     #[test]
     fn order_and_repetition_of_events_change_nothing(

@@ -1,17 +1,17 @@
 //! `POST /api/v1/webhooks/alertmanager`: alerts of Alertmanager and of Grafana.
 
-use actix_web::{post, web};
+use actix_web::{HttpRequest, post, web};
 
-use super::{DeliveryReceipt, refused, take};
+use super::receive::Delivered;
+use super::{DeliveryReceipt, Source};
 use crate::app::App;
 use crate::config::EnvironmentNames;
 use crate::http::auth::Scope;
 use crate::http::{Caller, Problem};
 use crate::ingest::alertmanager::{self, Context};
 use crate::ingest::decode;
-use crate::ingest::metrics::count_delivery;
 
-const SOURCE: &str = "alertmanager";
+const SOURCE: Source = Source { name: "alertmanager", title: "Alertmanager" };
 
 /// Take a message of Alertmanager or of Grafana's alerting in
 ///
@@ -34,21 +34,20 @@ const SOURCE: &str = "alertmanager";
 pub async fn post_alertmanager(
     caller: Caller,
     app: web::Data<App>,
+    request: HttpRequest,
     payload: web::Payload,
 ) -> Result<web::Json<DeliveryReceipt>, Problem> {
     caller.require(Scope::Ingest)?;
     let config = app.config.load_full();
     let mut hold = app.bodies.hold();
     let body = decode::read(payload, config.ingest.max_body_bytes, &mut hold).await?;
-    let received_at = app.clock.now();
-    let context = Context {
-        received_at,
-        settings: &config.sources.alertmanager,
-        environments: EnvironmentNames::new(&config.environments),
+    let read = |delivered: &Delivered<'_>| {
+        let context = Context {
+            received_at: delivered.received_at,
+            settings: &config.sources.alertmanager,
+            environments: EnvironmentNames::new(&config.environments),
+        };
+        Ok((alertmanager::parse(delivered.text, &context)?, None))
     };
-    let reading = alertmanager::parse(decode::utf8(&body)?, &context).map_err(|fault| {
-        count_delivery(SOURCE, "invalid");
-        refused(&fault)
-    })?;
-    take(&app, SOURCE, received_at, None, reading).await.map(web::Json)
+    SOURCE.take(&app, &request, &body, read).await
 }

@@ -1,31 +1,22 @@
 //! `POST /api/v1/webhooks/github`: the signature, the headers, the form.
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use actix_web::http::header::{CONTENT_TYPE, HeaderName};
 use actix_web::{HttpRequest, post, web};
 
-use super::{DeliveryReceipt, Signed, refused, take};
+use super::proof::Proof;
+use super::receive::{Delivered, Read};
+use super::{DeliveryReceipt, Source};
 use crate::app::App;
+use crate::config::Config;
 use crate::config::model::GitHub;
-use crate::config::{Config, EnvironmentNames};
 use crate::http::Problem;
 use crate::http::body::single_header;
-use crate::ingest::committer::RequestKey;
-use crate::ingest::decode::{self, Encoding};
-use crate::ingest::github::{self, Context};
+use crate::ingest::github;
 use crate::ingest::key::request_key;
-use crate::ingest::metrics::count_delivery;
 use crate::ingest::signature::Style;
-use crate::ingest::source::Reading;
-use crate::time::Timestamp;
 
-const SOURCE: &str = "github";
-const SIGNED: Signed = Signed {
-    source: SOURCE,
-    style: Style::GitHub,
-    header: HeaderName::from_static("x-hub-signature-256"),
-    key: "sources.github.secret",
-};
+pub const SOURCE: Source = Source { name: "github", title: "GitHub" };
+const SIGNATURE: HeaderName = HeaderName::from_static("x-hub-signature-256");
 const EVENT: HeaderName = HeaderName::from_static("x-github-event");
 const DELIVERY: HeaderName = HeaderName::from_static("x-github-delivery");
 
@@ -63,51 +54,22 @@ pub async fn post_github(
     payload: web::Payload,
 ) -> Result<web::Json<DeliveryReceipt>, Problem> {
     let config = app.config.load_full();
-    let github = configured(&config)?;
-    let signature = SIGNED.claimed(&request)?;
-    let mut hold = app.webhook_bodies.hold();
-    let body = decode::read(payload, config.ingest.max_body_bytes, &mut hold).await?;
-    SIGNED.verify(&github.secret, &signature, &body)?;
-    let received_at = app.clock.now();
-    let read = read(&config, github, &request, &body, received_at).inspect_err(|_| count_delivery(SOURCE, "invalid"));
-    let (reading, request) = read?;
-    let receipt = take(&app, SOURCE, received_at, request, reading).await?;
-    Ok(web::Json(receipt))
+    let settings = SOURCE.configured(config.sources.github.as_ref())?;
+    let proof = Proof::Signature { style: Style::Hub, header: SIGNATURE, secret: &settings.secret };
+    let reading = |delivered: &Delivered<'_>| read(&config, settings, &request, delivered);
+    SOURCE.receive(&app, (&request, payload), &proof, reading).await
 }
 
-fn configured(config: &Config) -> Result<&GitHub, Problem> {
-    config.sources.github.as_ref().ok_or_else(|| {
-        let detail = "GitHub is not configured as a source: set sources.github.secret to the webhook's secret";
-        Problem::not_found(detail)
-    })
-}
-
-fn read(
-    config: &Config,
-    github: &GitHub,
-    request: &HttpRequest,
-    body: &[u8],
-    received_at: Timestamp,
-) -> Result<(Reading, Option<RequestKey>), Problem> {
+fn read(config: &Config, settings: &GitHub, request: &HttpRequest, delivered: &Delivered<'_>) -> Read {
     let Some(event) = single_header(request, &EVENT, 100)? else {
         return Err(Problem::bad_request("bad_header", "X-GitHub-Event is missing").at(EVENT.as_str()));
     };
-    if Encoding::parse(single_header(request, &CONTENT_ENCODING, 255)?.as_deref())? != Encoding::Identity {
-        let detail = "GitHub's deliveries are not compressed: send the body that was signed";
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", detail));
-    }
-    let text = decode::utf8(body)?;
+    let text = delivered.text;
     let content_type = single_header(request, &CONTENT_TYPE, 255)?.unwrap_or_default();
     let form = content_type.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded");
     let json = if form { form_payload(text)? } else { text.into() };
-    let key = single_header(request, &DELIVERY, 200)?.map(|id| request_key(&["github-delivery", &id], body));
-    let context = Context {
-        received_at,
-        github,
-        services: &config.services,
-        environments: EnvironmentNames::new(&config.environments),
-    };
-    Ok((github::parse(&event, &json, &context).map_err(|fault| refused(&fault))?, key))
+    let key = single_header(request, &DELIVERY, 200)?.map(|id| request_key(&["github-delivery", &id], text.as_bytes()));
+    Ok((github::parse(&event, &json, &delivered.context(config, settings))?, key))
 }
 
 /// GitHub's other way of sending: a form with the JSON in `payload`.

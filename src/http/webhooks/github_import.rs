@@ -6,9 +6,9 @@ use secrecy::SecretString;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{DeliveryOutcome, DeliveryReceipt, submit_facts, taken};
+use super::github::SOURCE;
+use super::receive::{Delivered, DeliveryOutcome, DeliveryReceipt, submit, taken};
 use crate::app::App;
-use crate::config::EnvironmentNames;
 use crate::config::model::GitHub;
 use crate::http::auth::Scope;
 use crate::http::body::single_header;
@@ -16,9 +16,10 @@ use crate::http::{Caller, Problem};
 use crate::ingest::committer::{Committed, Fact};
 use crate::ingest::decode::{self, Encoding};
 use crate::ingest::fault::Fault;
-use crate::ingest::github::{self, Context};
+use crate::ingest::github;
 use crate::ingest::receipt::ItemError;
-use crate::ingest::source::Reading;
+use crate::ingest::source::{Reading, Skip};
+use crate::ingest::tally::Became;
 
 /// What became of the lines, in their order.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, ToSchema)]
@@ -35,7 +36,7 @@ pub struct ImportReceipt {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ImportItem {
     pub outcome: ImportOutcome,
-    /// Why it was skipped, or what it repeats.
+    /// Why it was skipped, what it repeats, or what GitHub did not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,43 +85,49 @@ pub async fn import_github(
     let body = decode::decode(raw, encoding, config.ingest.max_decoded_bytes, &mut hold)?;
     // Whoever has a key for it needs no webhook, and so no secret of one.
     let unsigned = || GitHub::new(SecretString::default());
-    let github = config.sources.github.clone().unwrap_or_else(unsigned);
-    let received_at = app.clock.now();
-    let context = Context {
-        received_at,
-        github: &github,
-        services: &config.services,
-        environments: EnvironmentNames::new(&config.environments),
-    };
-    let lines = github::batch::parse_lines(decode::utf8(&body)?, config.ingest.max_items, &context)?;
+    let settings = config.sources.github.clone().unwrap_or_else(unsigned);
+    let delivered = Delivered { text: decode::utf8(&body)?, received_at: app.clock.now() };
+    let context = delivered.context(&config, &settings);
+    let lines = github::batch::parse_lines(delivered.text, config.ingest.max_items, &context)?;
     let (lines, facts) = apart(lines);
     let committed = if facts.is_empty() {
         Committed::Taken { facts: Vec::new(), keyed: Vec::new() }
     } else {
-        submit_facts(&app, received_at, None, facts).await?
+        submit(&app, delivered.received_at, None, facts).await?
     };
-    receipt(lines, committed).map(web::Json)
+    let became = |became| app.tally.add(SOURCE.name, became, 1, delivered.received_at);
+    receipt(lines, committed, became).map(web::Json)
 }
 
-/// A line of which the facts are gone: how many it had.
-type Line = Result<Result<usize, String>, Fault>;
+/// A line of which the facts are gone.
+enum Line {
+    /// How many they were, and what of it GitHub did not tell.
+    Taken(usize, Option<String>),
+    Skipped(Skip, String),
+}
 
-fn apart(lines: Vec<Result<Reading, Fault>>) -> (Vec<Line>, Vec<Fact>) {
+fn apart(lines: Vec<Result<Reading, Fault>>) -> (Vec<Result<Line, Fault>>, Vec<Fact>) {
     let mut facts = Vec::new();
+    let mut taken = |of_line: Vec<Fact>, missing| {
+        let count = of_line.len();
+        facts.extend(of_line);
+        Line::Taken(count, missing)
+    };
     let lines = lines.into_iter().map(|line| {
         line.map(|reading| match reading {
-            Reading::Skipped(reason) => Err(reason),
-            Reading::Facts(of_line) => {
-                let count = of_line.len();
-                facts.extend(of_line);
-                Ok(count)
-            }
+            Reading::Skipped(why, words) => Line::Skipped(why, words),
+            Reading::Facts(of_line) => taken(of_line, None),
+            Reading::Partial(of_line, missing) => taken(of_line, Some(missing)),
         })
     });
     (lines.collect(), facts)
 }
 
-fn receipt(lines: Vec<Line>, committed: Committed) -> Result<ImportReceipt, Problem> {
+fn receipt(
+    lines: Vec<Result<Line, Fault>>,
+    committed: Committed,
+    became: impl Fn(Became),
+) -> Result<ImportReceipt, Problem> {
     let mut new = match committed {
         Committed::Taken { facts, .. } => facts.into_iter(),
         Committed::Repeated | Committed::KeyReused => Vec::new().into_iter(),
@@ -128,18 +135,16 @@ fn receipt(lines: Vec<Line>, committed: Committed) -> Result<ImportReceipt, Prob
     let mut receipt = ImportReceipt::default();
     for line in lines {
         let item = match line {
-            Ok(Ok(count)) => {
+            Ok(Line::Taken(count, missing)) => {
                 let of_line = Committed::Taken { facts: new.by_ref().take(count).collect(), keyed: Vec::new() };
-                let DeliveryReceipt { outcome, reason, .. } = taken(&of_line)?;
-                let outcome = match outcome {
-                    DeliveryOutcome::Accepted => ImportOutcome::Accepted,
-                    DeliveryOutcome::Duplicate => ImportOutcome::Duplicate,
-                    DeliveryOutcome::Skipped => ImportOutcome::Skipped,
-                };
-                ImportItem { outcome, reason, error: None }
+                ImportItem::from(taken(&of_line, missing, &became)?)
             }
-            Ok(Err(reason)) => ImportItem { outcome: ImportOutcome::Skipped, reason: Some(reason), error: None },
+            Ok(Line::Skipped(why, words)) => {
+                became(Became::Skipped(why));
+                ImportItem::from(DeliveryReceipt::skipped(words))
+            }
             Err(fault) => {
+                became(Became::Invalid);
                 ImportItem { outcome: ImportOutcome::Invalid, reason: None, error: Some(ItemError::from(&fault)) }
             }
         };
@@ -152,4 +157,15 @@ fn receipt(lines: Vec<Line>, committed: Committed) -> Result<ImportReceipt, Prob
         receipt.items.push(item);
     }
     Ok(receipt)
+}
+
+impl From<DeliveryReceipt> for ImportItem {
+    fn from(DeliveryReceipt { outcome, reason, .. }: DeliveryReceipt) -> Self {
+        let outcome = match outcome {
+            DeliveryOutcome::Accepted => ImportOutcome::Accepted,
+            DeliveryOutcome::Duplicate => ImportOutcome::Duplicate,
+            DeliveryOutcome::Skipped => ImportOutcome::Skipped,
+        };
+        Self { outcome, reason, error: None }
+    }
 }

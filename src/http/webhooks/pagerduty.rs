@@ -3,21 +3,16 @@
 use actix_web::http::header::HeaderName;
 use actix_web::{HttpRequest, post, web};
 
-use super::{DeliveryReceipt, Signed, refused, take};
+use super::proof::Proof;
+use super::receive::Delivered;
+use super::{DeliveryReceipt, Source};
 use crate::app::App;
 use crate::http::Problem;
-use crate::ingest::decode;
-use crate::ingest::metrics::count_delivery;
 use crate::ingest::pagerduty::{self, Context};
 use crate::ingest::signature::Style;
 
-const SOURCE: &str = "pagerduty";
-const SIGNED: Signed = Signed {
-    source: SOURCE,
-    style: Style::PagerDuty,
-    header: HeaderName::from_static("x-pagerduty-signature"),
-    key: "sources.pagerduty.secret",
-};
+pub const SOURCE: Source = Source { name: "pagerduty", title: "PagerDuty" };
+const SIGNATURE: HeaderName = HeaderName::from_static("x-pagerduty-signature");
 
 /// Take a PagerDuty webhook (version 3) in
 ///
@@ -48,20 +43,9 @@ pub async fn post_pagerduty(
     payload: web::Payload,
 ) -> Result<web::Json<DeliveryReceipt>, Problem> {
     let config = app.config.load_full();
-    let settings = config.sources.pagerduty.as_ref().ok_or_else(|| {
-        Problem::not_found(
-            "PagerDuty is not configured as a source: set sources.pagerduty.secret to the webhook's secret",
-        )
-    })?;
-    let signature = SIGNED.claimed(&request)?;
-    let mut hold = app.webhook_bodies.hold();
-    let body = decode::read(payload, config.ingest.max_body_bytes, &mut hold).await?;
-    SIGNED.verify(&settings.secret, &signature, &body)?;
-    let received_at = app.clock.now();
+    let settings = SOURCE.configured(config.sources.pagerduty.as_ref())?;
+    let proof = Proof::Signature { style: Style::Versioned, header: SIGNATURE, secret: &settings.secret };
     let context = Context { settings, services: &config.services };
-    let reading = pagerduty::parse(decode::utf8(&body)?, &context).map_err(|fault| {
-        count_delivery(SOURCE, "invalid");
-        refused(&fault)
-    })?;
-    take(&app, SOURCE, received_at, None, reading).await.map(web::Json)
+    let read = |delivered: &Delivered<'_>| Ok((pagerduty::parse(delivered.text, &context)?, None));
+    SOURCE.receive(&app, (&request, payload), &proof, read).await
 }

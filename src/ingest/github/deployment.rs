@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 
 use super::Context;
-use super::place::{Repo, repository};
-use super::shapes::{Declared, DeploymentPayload, DeploymentStatus};
+use super::shapes::{Declared, DeploymentPayload, DeploymentStatus, repo, repository};
 use super::workflow::counted_environment;
 use crate::event::{DeliveryEvent, DeploymentEvent, DeploymentKind, DeploymentOutcome, EntityKey};
-use crate::ingest::fault::{Fault, NAME, SHA, URL};
+use crate::ingest::fault::{Fault, NAME, SHA};
 use crate::ingest::key::fact;
-use crate::ingest::source::Reading;
+use crate::ingest::lenient::{text, url, version_of};
+use crate::ingest::source::{Reading, Skip};
 use crate::ingest::wire::{Field, Raw, Text, read};
 use crate::time::Timestamp;
 
@@ -32,9 +32,11 @@ pub fn status(payload: DeploymentPayload<'_>, raw: &str, context: &Context<'_>) 
         "failure" | "error" => DeploymentOutcome::Failed,
         "in_progress" | "queued" | "pending" | "waiting" => DeploymentOutcome::InProgress,
         "inactive" => {
-            return Ok(Reading::Skipped("inactive: a later deployment has replaced this one".to_owned()));
+            return Ok(Reading::skipped(Skip::NoChange, "inactive: a later deployment has replaced this one"));
         }
-        unknown => return Ok(Reading::Skipped(format!("the state {unknown} is not known to DevPulse"))),
+        unknown => {
+            return Ok(Reading::skipped(Skip::UnusedEvent, format!("the state {unknown} is not known to DevPulse")));
+        }
     };
     let at = "/deployment_status/created_at";
     let time = status.created_at.clone().moment(at)?;
@@ -50,7 +52,7 @@ fn facts(
     raw: &str,
     context: &Context<'_>,
 ) -> Result<Reading, Fault> {
-    let repo = Repo::of(repository(payload.repository)?.full_name, context)?;
+    let repo = repo(repository(payload.repository)?.full_name, context)?;
     let deployment = payload.deployment.required("/deployment", DEPLOYMENT_FIX)?;
     let task = text(deployment.task.clone());
     let said_of_status = status.environment.within("/deployment_status/environment", NAME).unwrap_or(None);
@@ -60,12 +62,18 @@ fn facts(
     };
     let transient = deployment.transient == Field::Given(true);
     let production = deployment.production == Field::Given(true);
-    let environment = repo.environment(&sent, transient, production, context);
+    // A preview of a pull request is never production, whatever it is called.
+    let environment = if transient {
+        sent.clone().into_owned()
+    } else {
+        let default = context.settings.default_environment.as_deref();
+        repo.environment(&sent, production, context.environments, default)
+    };
     if let Field::Given(run) = &payload.run
         && counted_environment(run, &payload.workflow, context).as_deref() == Some(environment.as_str())
     {
-        let reason = "the workflow run that made this deployment is itself counted as the deployment";
-        return Ok(Reading::Skipped(reason.to_owned()));
+        let words = "the workflow run that made this deployment is itself counted as the deployment";
+        return Ok(Reading::skipped(Skip::CountedElsewhere, words));
     }
     let declared = declared(&deployment.payload);
     let id = deployment.id.clone().required("/deployment/id", "which deployment is it?")?;
@@ -98,22 +106,6 @@ fn facts(
     Ok(Reading::Facts(vec![fact(DeliveryEvent::Deployment(event), Some(time), context.received_at, raw)?]))
 }
 
-/// A text that may be missing, or anything else, without harm.
-pub fn text(field: Field<Text<'_>>) -> Text<'_> {
-    match field {
-        Field::Given(text) => text,
-        _ => Text::Borrowed(""),
-    }
-}
-
-/// The first that is a usable address.
-pub fn url(candidates: &[Field<Text<'_>>]) -> Option<String> {
-    candidates.iter().find_map(|candidate| match candidate {
-        Field::Given(url) if URL.check(url).is_ok() => Some(url.to_string()),
-        _ => None,
-    })
-}
-
 /// `payload` is an object, or an object written into a text, or nothing of interest.
 fn declared<'a>(payload: &Field<Raw<'a>>) -> Declared<'a> {
     let Field::Given(Raw(raw)) = payload else { return Declared::default() };
@@ -135,15 +127,6 @@ fn declared<'a>(payload: &Field<Raw<'a>>) -> Declared<'a> {
     }
 }
 
-/// A ref that looks like a version (`v1.4.2`, `refs/tags/2026.1`) is one; a branch or a sha is not.
-fn version_of(git_ref: &str) -> Option<String> {
-    let name = git_ref.strip_prefix("refs/tags/").unwrap_or(git_ref);
-    let number = name.strip_prefix(['v', 'V']).unwrap_or(name);
-    let starts = number.starts_with(|c: char| c.is_ascii_digit());
-    let is_sha = name.len() >= 7 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (starts && !is_sha && NAME.check(name).is_ok()).then(|| name.to_owned())
-}
-
 /// As declared in the payload, else by the task: GitHub has no kinds of its own.
 fn kind_of(declared: &str, task: &str) -> Option<DeploymentKind> {
     let kind = if declared.is_empty() { task } else { declared };
@@ -158,22 +141,6 @@ fn kind_of(declared: &str, task: &str) -> Option<DeploymentKind> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn refs_that_are_versions() {
-        for (git_ref, version) in [
-            ("v1.4.2", Some("v1.4.2")),
-            ("refs/tags/2026.1", Some("2026.1")),
-            ("v2", Some("v2")),
-            ("main", None),
-            ("8f3c1d20", None),
-            ("1234567", None),
-            ("vision", None),
-            ("", None),
-        ] {
-            assert_eq!(version_of(git_ref).as_deref(), version, "{git_ref}");
-        }
-    }
 
     #[test]
     fn kinds_come_from_the_payload_or_the_task() {

@@ -1,14 +1,13 @@
 //! `code_scanning_alert`, `dependabot_alert` and `secret_scanning_alert`: findings.
 
 use super::Context;
-use super::deployment::{text, url};
-use super::place::{Repo, repository};
-use super::shapes::{Alert, AlertPayload};
+use super::shapes::{Alert, AlertPayload, repo, repository};
 use crate::event::{DeliveryEvent, EntityKey, FindingEvent, FindingKind, FindingSeverity, FindingStatus};
-use crate::ingest::fault::{Fault, Limit, NAME, PATH, TITLE};
+use crate::ingest::fault::{Fault, NAME, PATH, TITLE};
 use crate::ingest::key::fact;
-use crate::ingest::source::Reading;
-use crate::ingest::wire::{Field, Text};
+use crate::ingest::lenient::{fitting, text, url};
+use crate::ingest::source::{Reading, Skip};
+use crate::ingest::wire::Field;
 use crate::time::Timestamp;
 
 pub fn finding(
@@ -20,9 +19,10 @@ pub fn finding(
     let action = payload.action.needed("/action", NAME, "what happened to the alert?")?;
     let alert = payload.alert.required("/alert", "GitHub describes the alert there")?;
     let Some(status) = status(&alert, &action) else {
-        return Ok(Reading::Skipped(format!("{action} does not say whether the alert is open")));
+        let words = format!("{action} does not say whether the alert is open");
+        return Ok(Reading::skipped(Skip::NoChange, words));
     };
-    let repo = Repo::of(repository(payload.repository)?.full_name, context)?;
+    let repo = repo(repository(payload.repository)?.full_name, context)?;
     let number = alert.number.clone().required("/alert/number", "which alert is it?")?;
     let at = "/alert/created_at";
     let opened_at = alert.created_at.clone().moment(at)?.ok_or_else(|| Fault::new(at, "is missing: since when?"))?;
@@ -120,8 +120,8 @@ impl About {
             FindingKind::Code => Self::code(alert),
             FindingKind::Dependency => Self::dependency(alert),
             FindingKind::Secret => Self {
-                rule: usable(&alert.secret_type, NAME),
-                title: usable(&alert.secret_name, TITLE),
+                rule: fitting(&alert.secret_type, NAME),
+                title: fitting(&alert.secret_name, TITLE),
                 ..Self::default()
             },
         }
@@ -130,16 +130,16 @@ impl About {
     fn code(alert: &Alert<'_>) -> Self {
         let mut about = Self::default();
         if let Field::Given(rule) = &alert.rule {
-            about.rule = usable(&rule.id, NAME);
-            about.title = usable(&rule.description, TITLE);
+            about.rule = fitting(&rule.id, NAME);
+            about.title = fitting(&rule.description, TITLE);
         }
         if let Field::Given(tool) = &alert.tool {
-            about.tool = usable(&tool.name, NAME);
+            about.tool = fitting(&tool.name, NAME);
         }
         if let Field::Given(instance) = &alert.instance
             && let Field::Given(location) = &instance.location
         {
-            about.path = usable(&location.path, PATH);
+            about.path = fitting(&location.path, PATH);
         }
         about
     }
@@ -147,23 +147,16 @@ impl About {
     fn dependency(alert: &Alert<'_>) -> Self {
         let mut about = Self { tool: Some("Dependabot".to_owned()), ..Self::default() };
         if let Field::Given(advisory) = &alert.advisory {
-            about.rule = usable(&advisory.id, NAME);
-            about.title = usable(&advisory.summary, TITLE);
+            about.rule = fitting(&advisory.id, NAME);
+            about.title = fitting(&advisory.summary, TITLE);
         }
         if let Field::Given(dependency) = &alert.dependency {
-            about.path = usable(&dependency.manifest, PATH);
+            about.path = fitting(&dependency.manifest, PATH);
             if let Field::Given(package) = &dependency.package {
-                let named = usable(&package.ecosystem, NAME).zip(usable(&package.name, NAME));
+                let named = fitting(&package.ecosystem, NAME).zip(fitting(&package.name, NAME));
                 about.package = named.map(|(ecosystem, name)| format!("{ecosystem}/{name}"));
             }
         }
         about
-    }
-}
-
-fn usable(field: &Field<Text<'_>>, limit: Limit) -> Option<String> {
-    match field {
-        Field::Given(text) if limit.check(text).is_ok() => Some(text.clone().into_owned()),
-        _ => None,
     }
 }

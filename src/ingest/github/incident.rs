@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::Context;
-use super::deployment::{text, url};
-use super::place::{Repo, repository};
-use super::shapes::{Issue, IssuePayload};
+use super::shapes::{Issue, IssuePayload, repo, repository};
 use crate::event::{DeliveryEvent, EntityKey, IncidentEvent, IncidentStatus};
 use crate::ingest::committer::Fact;
 use crate::ingest::fault::{Fault, NAME, TITLE};
 use crate::ingest::key::fact;
-use crate::ingest::source::Reading;
+use crate::ingest::lenient::{text, url};
+use crate::ingest::place::Repo;
+use crate::ingest::source::{Reading, Skip};
 use crate::ingest::wire::{Field, Text};
 use crate::time::Timestamp;
 
@@ -24,7 +24,6 @@ struct Step {
 }
 
 pub fn issue(payload: IssuePayload<'_>, raw: &str, context: &Context<'_>) -> Result<Reading, Fault> {
-    let skipped = |reason: String| Ok(Reading::Skipped(reason));
     let action = payload.action.needed("/action", NAME, "what happened to the issue?")?;
     let issue = payload.issue.required("/issue", "GitHub describes the issue there")?;
     let labels = names(&issue);
@@ -32,7 +31,7 @@ pub fn issue(payload: IssuePayload<'_>, raw: &str, context: &Context<'_>) -> Res
         Field::Given(label) => text(label.name).into_owned(),
         _ => String::new(),
     };
-    let is_incident = |label: &String| context.github.incident_labels.contains(label);
+    let is_incident = |label: &String| context.settings.incident_labels.contains(label);
     let labelled = labels.iter().any(is_incident);
     let concerned = match &*action {
         "labeled" => is_incident(&label),
@@ -40,13 +39,14 @@ pub fn issue(payload: IssuePayload<'_>, raw: &str, context: &Context<'_>) -> Res
         _ => labelled,
     };
     if !concerned {
-        return skipped("no label of sources.github.incident_labels makes this issue an incident".to_owned());
+        let words = "no label of sources.github.incident_labels makes this issue an incident";
+        return Ok(Reading::skipped(Skip::NotAnIncident, words));
     }
     let steps = steps(&action, &issue)?;
     if steps.is_empty() {
-        return skipped(format!("{action} changes nothing about the incident"));
+        return Ok(Reading::skipped(Skip::NoChange, format!("{action} changes nothing about the incident")));
     }
-    let repo = Repo::of(repository(payload.repository)?.full_name, context)?;
+    let repo = repo(repository(payload.repository)?.full_name, context)?;
     let facts = steps.into_iter().map(|step| incident(&step, &issue, &labels, &repo, raw, context));
     Ok(Reading::Facts(facts.collect::<Result<_, _>>()?))
 }

@@ -7,7 +7,6 @@ pub mod batch;
 mod deployment;
 mod finding;
 mod incident;
-mod place;
 mod pull_request;
 mod push;
 mod release;
@@ -15,29 +14,19 @@ mod shapes;
 mod workflow;
 
 use super::fault::Fault;
-use super::source::Reading;
+use super::source::{self, Reading, Skip};
 use super::wire::read;
-use crate::config::EnvironmentNames;
-use crate::config::model::{GitHub, Service};
+use crate::config::model::GitHub;
 use crate::event::FindingKind;
-use crate::time::Timestamp;
 
-/// What reading depends on besides the body.
-#[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
-    pub received_at: Timestamp,
-    pub github: &'a GitHub,
-    pub services: &'a [Service],
-    pub environments: EnvironmentNames<'a>,
-}
+pub type Context<'a> = source::Context<'a, GitHub>;
 
-/// Events that GitHub may send and that say nothing about delivery on their own; the first part of
-/// the answer, the second is the reason.
-const NOT_COUNTED: [(&str, &str); 4] = [
-    ("ping", "pong: the webhook works"),
-    ("workflow_job", "jobs are parts of workflow runs, which are counted as a whole"),
-    ("check_run", "checks are not deployments"),
-    ("check_suite", "checks are not deployments"),
+/// Events that GitHub may send and that say nothing about delivery on their own: name, why, in words.
+const NOT_COUNTED: [(&str, Skip, &str); 4] = [
+    ("ping", Skip::Test, "pong: the webhook works"),
+    ("workflow_job", Skip::CountedElsewhere, "jobs are parts of workflow runs, which are counted as a whole"),
+    ("check_run", Skip::UnusedEvent, "checks are not deployments"),
+    ("check_suite", Skip::UnusedEvent, "checks are not deployments"),
 ];
 
 /// Reads the body of a delivery; `event` is the value of `X-GitHub-Event`.
@@ -59,8 +48,9 @@ pub fn parse(event: &str, body: &str, context: &Context<'_>) -> Result<Reading, 
         "issues" => incident::issue(read(body)?, body, context),
         other => {
             let known = NOT_COUNTED.iter().find(|entry| entry.0 == other);
-            let reason = known.map_or("DevPulse does not use this event", |entry| entry.1);
-            Ok(Reading::Skipped(reason.to_owned()))
+            let unknown = (other, Skip::UnusedEvent, "DevPulse does not use this event");
+            let (_, why, words) = *known.unwrap_or(&unknown);
+            Ok(Reading::skipped(why, words))
         }
     }
 }

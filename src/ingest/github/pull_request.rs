@@ -1,17 +1,17 @@
 //! `pull_request` and `pull_request_review`: when it was written, opened, reviewed and merged.
 
-use std::collections::BTreeMap;
-
 use super::Context;
-use super::deployment::text;
-use super::place::{Repo, default_branch, repository};
-use super::push::date;
-use super::shapes::{Branch, ListedCommit, PullRequest, PullRequestPayload, ReviewPayload, User};
+use super::shapes::{
+    Branch, ListedCommit, PullRequest, PullRequestPayload, ReviewPayload, User, default_branch, repo, repository,
+};
 use crate::event::pull_request::{Commit, Head, MAX_COMMITS, Review, Status};
-use crate::event::{ChangeEvent, DeliveryEvent, EntityKey, PullRequestEvent};
+use crate::event::{DeliveryEvent, PullRequestEvent};
+use crate::ingest::commits::{self, date};
 use crate::ingest::fault::{Fault, NAME, SHA};
 use crate::ingest::key::fact;
-use crate::ingest::source::Reading;
+use crate::ingest::lenient::text;
+use crate::ingest::place::Repo;
+use crate::ingest::source::{Reading, Skip};
 use crate::ingest::wire::{Field, Text};
 use crate::time::Timestamp;
 
@@ -21,12 +21,13 @@ const ACTIONS: [&str; 6] = ["opened", "reopened", "synchronize", "ready_for_revi
 pub fn pull_request(payload: PullRequestPayload<'_>, raw: &str, context: &Context<'_>) -> Result<Reading, Fault> {
     let action = payload.action.needed("/action", NAME, "what happened to the pull request?")?;
     if !ACTIONS.contains(&&*action) {
-        return Ok(Reading::Skipped(format!("{action} says nothing about how far the pull request is")));
+        let words = format!("{action} says nothing about how far the pull request is");
+        return Ok(Reading::skipped(Skip::NoChange, words));
     }
     let pull = payload.pull_request.required("/pull_request", "GitHub describes the pull request there")?;
     let repository = repository(payload.repository)?;
     let default = default_branch(repository.default_branch)?;
-    let repo = Repo::of(repository.full_name, context)?;
+    let repo = repo(repository.full_name, context)?;
     let mut event = about(&pull, &repo)?;
     let updated_at = pull.updated_at.clone().moment("/pull_request/updated_at")?;
     let closed_at = pull.closed_at.clone().moment("/pull_request/closed_at")?;
@@ -42,7 +43,8 @@ pub fn pull_request(payload: PullRequestPayload<'_>, raw: &str, context: &Contex
     if let Status::Merged { at, commit } = &status
         && *base == default
     {
-        facts.push(fact(DeliveryEvent::Change(merged(*at, commit, &repo)), Some(*at), context.received_at, raw)?);
+        let change = commits::became(&repo, commit.clone(), *at);
+        facts.push(fact(DeliveryEvent::Change(change), Some(*at), context.received_at, raw)?);
     }
     if let Some(commits) = payload.commits.optional("/commits")? {
         let listed = commits.into_iter().take(MAX_COMMITS).enumerate().map(|(i, commit)| listed(i, commit));
@@ -88,25 +90,6 @@ fn status(pull: &PullRequest<'_>, closed_at: Option<Timestamp>) -> Result<Status
     Ok(Status::Closed { at })
 }
 
-/// The commit on the default branch that the pull request became.
-fn merged(at: Timestamp, commit: &str, repo: &Repo<'_>) -> ChangeEvent {
-    ChangeEvent {
-        key: EntityKey { source: repo.source(), id: commit.to_owned() },
-        time: at,
-        service: repo.service_of_paths(&[]),
-        repository: repo.name.clone(),
-        sha: commit.to_owned(),
-        authored_at: None,
-        committed_at: None,
-        merged_at: Some(at),
-        pull_request: None,
-        merge: false,
-        paths: Vec::new(),
-        push: None,
-        attributes: BTreeMap::new(),
-    }
-}
-
 /// `None` where the fork is gone.
 fn head(field: Field<Branch<'_>>) -> Result<Option<Head>, Fault> {
     let Field::Given(head) = field else { return Ok(None) };
@@ -131,12 +114,10 @@ fn listed(i: usize, commit: Field<ListedCommit<'_>>) -> Result<Commit, Fault> {
 }
 
 pub fn review(payload: ReviewPayload<'_>, raw: &str, context: &Context<'_>) -> Result<Reading, Fault> {
-    let skipped = |reason: &str| Ok(Reading::Skipped(reason.to_owned()));
+    let skipped = |words: &str| Ok(Reading::skipped(Skip::NoChange, words));
     let action = payload.action.needed("/action", NAME, "what happened to the review?")?;
     if !["submitted", "dismissed"].contains(&&*action) {
-        return Ok(Reading::Skipped(format!(
-            "{action} changes neither when it was reviewed nor whether it is approved"
-        )));
+        return skipped(&format!("{action} changes neither when it was reviewed nor whether it is approved"));
     }
     let review = payload.review.required("/review", "GitHub describes the review there")?;
     let state = review.state.needed("/review/state", NAME, "what does the review say?")?.to_ascii_lowercase();
@@ -150,7 +131,7 @@ pub fn review(payload: ReviewPayload<'_>, raw: &str, context: &Context<'_>) -> R
     let at = "/review/submitted_at";
     let at = review.submitted_at.moment(at)?.ok_or_else(|| Fault::new(at, "is missing: when was it reviewed?"))?;
     let pull = payload.pull_request.required("/pull_request", "GitHub describes the pull request there")?;
-    let repo = Repo::of(repository(payload.repository)?.full_name, context)?;
+    let repo = repo(repository(payload.repository)?.full_name, context)?;
     let mut event = about(&pull, &repo)?;
     event.review = Some(Review {
         id: review.id.required("/review/id", "which review is it?")?,

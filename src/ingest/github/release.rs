@@ -3,30 +3,29 @@
 use std::collections::BTreeMap;
 
 use super::Context;
-use super::deployment::{text, url};
-use super::place::{Repo, repository};
-use super::shapes::ReleasePayload;
+use super::shapes::{ReleasePayload, repo, repository};
 use crate::event::{DeliveryEvent, DeploymentEvent, DeploymentOutcome, EntityKey};
 use crate::ingest::fault::{Fault, NAME};
 use crate::ingest::key::fact;
-use crate::ingest::source::Reading;
+use crate::ingest::lenient::{text, url};
+use crate::ingest::source::{Reading, Skip};
 use crate::ingest::wire::Field;
 
 pub fn release(payload: ReleasePayload<'_>, raw: &str, context: &Context<'_>) -> Result<Reading, Fault> {
-    let skipped = |reason: &str| Ok(Reading::Skipped(reason.to_owned()));
-    let Some(environment) = &context.github.releases else {
-        return skipped("releases are deployments only where sources.github.releases names their environment");
+    let Some(environment) = &context.settings.releases else {
+        let words = "releases are deployments only where sources.github.releases names their environment";
+        return Ok(Reading::skipped(Skip::NotConfigured, words));
     };
     let action = payload.action.needed("/action", NAME, "what happened to the release?")?;
     // One that was no pre-release is both; a pre-release that becomes a release is `released`.
     if !["published", "released"].contains(&&*action) {
-        return Ok(Reading::Skipped(format!("{action} brings nothing to anybody")));
+        return Ok(Reading::skipped(Skip::NoChange, format!("{action} brings nothing to anybody")));
     }
     let release = payload.release.required("/release", "GitHub describes the release there")?;
     if release.draft == Field::Given(true) || release.prerelease == Field::Given(true) {
-        return skipped("a draft or a pre-release is not out yet");
+        return Ok(Reading::skipped(Skip::NoChange, "a draft or a pre-release is not out yet"));
     }
-    let repo = Repo::of(repository(payload.repository)?.full_name, context)?;
+    let repo = repo(repository(payload.repository)?.full_name, context)?;
     let id = release.id.required("/release/id", "which release is it?")?;
     let tag = release.tag_name.needed("/release/tag_name", NAME, "which version is it?")?.into_owned();
     let at = "/release/published_at";

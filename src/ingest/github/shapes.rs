@@ -1,6 +1,24 @@
 //! The parts of GitHub's payloads that DevPulse reads; everything else is skipped.
 
+use super::Context;
+use crate::ingest::commits::Signature;
+use crate::ingest::fault::{Fault, NAME};
+use crate::ingest::place::Repo;
 use crate::ingest::wire::{Field, Raw, Text, object};
+
+pub fn repo<'a>(full_name: Field<Text<'_>>, context: &Context<'a>) -> Result<Repo<'a>, Fault> {
+    Repo::of("github", full_name, "/repository/full_name", context.services)
+}
+
+/// The repository's default branch; only its commits are merged changes.
+pub fn default_branch(repository: Field<Text<'_>>) -> Result<String, Fault> {
+    let fix = "without it nobody can tell which commits are merged";
+    Ok(repository.needed("/repository/default_branch", NAME, fix)?.into_owned())
+}
+
+pub fn repository(field: Field<Repository<'_>>) -> Result<Repository<'_>, Fault> {
+    field.required("/repository", "GitHub names the repository of every such event")
+}
 
 type List<T> = Vec<Field<T>>;
 
@@ -85,23 +103,6 @@ object! {
         repository: "repository" Repository<'a>,
         commits: "commits" List<Raw<'a>>,
         head_commit: "head_commit" Raw<'a>,
-    }
-
-    pub struct Commit<'a> {
-        id: "id" Text<'a>,
-        message: "message" Text<'a>,
-        timestamp: "timestamp" Text<'a>,
-        distinct: "distinct" bool,
-        author: "author" Signature<'a>,
-        committer: "committer" Signature<'a>,
-        parents: "parents" List<Raw<'a>>,
-        added: "added" List<Text<'a>>,
-        removed: "removed" List<Text<'a>>,
-        modified: "modified" List<Text<'a>>,
-    }
-
-    pub struct Signature<'a> {
-        date: "date" Text<'a>,
     }
 
     /// `commits` is what an import adds (`GET /repos/…/pulls/…/commits`).

@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 
 use super::Context;
-use super::deployment::{text, url};
-use super::place::{Repo, repository};
-use super::shapes::{Workflow, WorkflowPayload, WorkflowRun};
+use super::shapes::{Workflow, WorkflowPayload, WorkflowRun, repo, repository};
 use crate::event::{DeliveryEvent, DeploymentEvent, DeploymentOutcome, EntityKey};
 use crate::ingest::fault::{Fault, NAME, SHA};
 use crate::ingest::key::fact;
-use crate::ingest::source::Reading;
+use crate::ingest::lenient::{text, url};
+use crate::ingest::source::{Reading, Skip};
 use crate::ingest::wire::Field;
 use crate::time::Timestamp;
 
@@ -30,32 +29,35 @@ pub fn counted_environment(
         // Paths of runs may carry the ref: `.github/workflows/deploy.yml@refs/heads/main`.
         let path = name.split('@').next().unwrap_or(name);
         let file = path.rsplit('/').next().unwrap_or(path);
-        let workflows = &context.github.deployment_workflows;
+        let workflows = &context.settings.deployment_workflows;
         workflows.get(&**name).or_else(|| workflows.get(path)).or_else(|| workflows.get(file))
     });
     found.map(|environment| context.environments.canonical(environment).to_owned())
 }
 
 pub fn run(payload: WorkflowPayload<'_>, raw: &str, context: &Context<'_>) -> Result<Reading, Fault> {
-    let repo = Repo::of(repository(payload.repository)?.full_name, context)?;
+    let repo = repo(repository(payload.repository)?.full_name, context)?;
     let run = payload.run.required("/workflow_run", "GitHub describes the run there")?;
     let Some(environment) = counted_environment(&run, &payload.workflow, context) else {
-        let reason = "this workflow is not named in sources.github.deployment_workflows";
-        return Ok(Reading::Skipped(reason.to_owned()));
+        let words = "this workflow is not named in sources.github.deployment_workflows";
+        return Ok(Reading::skipped(Skip::NotConfigured, words));
     };
     if text(run.event.clone()).starts_with("pull_request") {
-        return Ok(Reading::Skipped("a run for a pull request deploys nothing that is merged".to_owned()));
+        return Ok(Reading::skipped(Skip::NotMerged, "a run for a pull request deploys nothing that is merged"));
     }
     let action = payload.action.needed("/action", NAME, "what happened to the run?")?;
     let (outcome, time) = match &*action {
         "completed" => match conclusion(&run)? {
             Ok(outcome) => (outcome, moment(&run, &["updated_at"])?),
-            Err(skipped) => return Ok(Reading::Skipped(skipped)),
+            Err(words) => return Ok(Reading::skipped(Skip::NoChange, words)),
         },
         "requested" | "in_progress" => {
             (DeploymentOutcome::InProgress, moment(&run, &["run_started_at", "created_at"])?)
         }
-        other => return Ok(Reading::Skipped(format!("the action {other} says nothing about a deployment"))),
+        other => {
+            let words = format!("the action {other} says nothing about a deployment");
+            return Ok(Reading::skipped(Skip::NoChange, words));
+        }
     };
     let id = run.id.clone().required("/workflow_run/id", "which run is it?")?;
     let attempt = run.attempt.clone().optional("/workflow_run/run_attempt")?.unwrap_or(1);

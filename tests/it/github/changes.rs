@@ -1,6 +1,7 @@
 //! Pushes, pull requests and reviews.
 
 use devpulse::event::pull_request::Status;
+use devpulse::ingest::source::Reading;
 use devpulse::time::Timestamp;
 use serde_json::{Value, json};
 
@@ -112,6 +113,8 @@ fn of_a_push_that_is_not_listed_in_full_the_head_is_known() {
     let push = setup.push(&body);
     assert_eq!((push.partial, push.commits.len()), (true, 2));
     assert_eq!(setup.events("push", &body).len(), 3, "two changes and the push");
+    let Reading::Partial(_, missing) = setup.parse("push", &body).unwrap() else { panic!("taken for complete") };
+    assert!(missing.contains("devpulse import github"), "{missing}");
     let one = body["commits"][0].clone();
     body["head_commit"] = one.clone();
     body["commits"] = json!(vec![one; 2_048]);

@@ -50,9 +50,14 @@ impl DeploymentStatus<'_> {
 
 /// `X-Hub-Signature-256` of a body.
 pub fn signature(secret: &str, body: &[u8]) -> String {
+    format!("sha256={}", hex_signature(secret, body))
+}
+
+/// HMAC-SHA-256, as hexadecimal digits.
+pub fn hex_signature(secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(body);
-    format!("sha256={}", hex::encode(mac.finalize().into_bytes()))
+    hex::encode(mac.finalize().into_bytes())
 }
 
 /// Delivers a body as GitHub would: signed, with a delivery id of its own.

@@ -1,55 +1,58 @@
-//! Whose deployment, change or incident it is: repository → service, GitHub's name → environment.
+//! Whose deployment, change or incident it is: repository → service, a source's name → environment.
 
 use globset::{GlobBuilder, GlobSetBuilder};
 
-use super::Context;
-use super::shapes::Repository;
+use super::fault::{Fault, NAME};
+use super::wire::{Field, Text};
+use crate::config::EnvironmentNames;
 use crate::config::model::Service;
-use crate::ingest::fault::{Fault, NAME};
-use crate::ingest::wire::{Field, Text};
 
 /// A repository and the configured services that live in it.
 pub struct Repo<'a> {
-    /// OWNER/NAME, as GitHub writes it.
+    /// Who has it, such as `github`.
+    host: &'static str,
+    /// OWNER/NAME, as its host writes it.
     pub name: String,
     services: Vec<&'a Service>,
 }
 
 impl<'a> Repo<'a> {
-    pub fn of(full_name: Field<Text<'_>>, context: &Context<'a>) -> Result<Self, Fault> {
-        let fix = "GitHub names the repository of every such event";
-        let name = full_name.needed("/repository/full_name", NAME, fix)?.into_owned();
+    /// The repository that stands at `at`.
+    ///
+    /// # Errors
+    /// It is missing, or no name.
+    pub fn of(host: &'static str, name: Field<Text<'_>>, at: &str, services: &'a [Service]) -> Result<Self, Fault> {
+        let name = name.needed(at, NAME, "each such event names its repository")?;
+        Ok(Self::new(host, &name, services))
+    }
+
+    pub fn new(host: &'static str, name: &str, services: &'a [Service]) -> Self {
         let lives_here = |service: &&Service| {
-            service.repository.as_deref().is_some_and(|repository| repository.eq_ignore_ascii_case(&name))
+            service.repository.as_deref().is_some_and(|repository| repository.eq_ignore_ascii_case(name))
         };
-        let services = context.services.iter().filter(lives_here).collect();
-        Ok(Self { name, services })
+        Self { host, name: name.to_owned(), services: services.iter().filter(lives_here).collect() }
     }
 
     pub fn source(&self) -> String {
-        format!("github/{}", self.name)
+        format!("{}/{}", self.host, self.name)
     }
 
     fn short_name(&self) -> &str {
         self.name.rsplit('/').next().unwrap_or(&self.name)
     }
 
-    /// The service that something is about: the one that `hints` name first, else the only one of
-    /// the repository, else the repository itself.
+    /// The service that something is about, else the repository itself.
     pub fn service(&self, hints: &[&str]) -> String {
-        let named = || hints.iter().find_map(|hint| self.named(hint));
-        let service = match self.services.as_slice() {
-            [] => None,
-            [only] => Some(*only),
-            _ => named(),
-        };
-        service.map_or_else(|| self.short_name().to_owned(), |service| service.name.clone())
+        self.configured_service(hints).unwrap_or_else(|| self.short_name().to_owned())
     }
 
-    /// The service whose name stands in `text` as a word of its own; the longest name wins.
-    fn named(&self, text: &str) -> Option<&'a Service> {
-        let named = self.services.iter().copied().filter(|service| word(text, &service.name).is_some());
-        named.max_by_key(|service| service.name.len())
+    /// The only configured service of the repository, else the one that `hints` name first.
+    pub fn configured_service(&self, hints: &[&str]) -> Option<String> {
+        let service = match self.services.as_slice() {
+            [only] => Some(*only),
+            several => service_named(several, hints),
+        };
+        service.map(|service| service.name.clone())
     }
 
     /// The one service that paths belong to; `None` where that is none or several.
@@ -67,40 +70,37 @@ impl<'a> Repo<'a> {
     /// `environment` without the name of a service of this repository, as in `production` for
     /// `checkout-production`, where several services share the repository.
     fn without_service<'n>(&self, environment: &'n str) -> Option<&'n str> {
-        let service = self.named(environment)?;
+        let service = service_named(&self.services, &[environment])?;
         let (before, after) = word(environment, &service.name)?;
         let separator = |c: char| !c.is_alphanumeric();
         let rest = [before, after].map(|part| part.trim_matches(separator));
         rest.into_iter().find(|part| !part.is_empty())
     }
 
-    /// DevPulse's name of the environment of a deployment by GitHub.
-    ///
-    /// A transient environment (a preview of a pull request) keeps its name: it is never
-    /// production, whatever it is called. Else the configured names decide, then GitHub's flag
-    /// that its users work there, then `sources.github.default_environment`.
-    pub fn environment(&self, name: &str, transient: bool, production: bool, context: &Context<'_>) -> String {
-        if transient {
-            return name.to_owned();
-        }
-        let names = context.environments;
+    /// DevPulse's name of the environment that a source calls `name`: the configured names decide,
+    /// then the source's word that its users work there, then the source's configured default.
+    pub fn environment(
+        &self,
+        name: &str,
+        production: bool,
+        names: EnvironmentNames<'_>,
+        default: Option<&str>,
+    ) -> String {
         let by_name = || names.find(name).or_else(|| names.find(self.without_service(name)?));
         let by_flag = || if production { names.only_production() } else { None };
         match by_name().or_else(by_flag) {
             Some(environment) => environment.name.clone(),
-            None => context.github.default_environment.clone().unwrap_or_else(|| name.to_owned()),
+            None => default.unwrap_or(name).to_owned(),
         }
     }
 }
 
-/// The repository's default branch; only its commits are merged changes.
-pub fn default_branch(repository: Field<Text<'_>>) -> Result<String, Fault> {
-    let fix = "without it nobody can tell which commits are merged";
-    Ok(repository.needed("/repository/default_branch", NAME, fix)?.into_owned())
-}
-
-pub fn repository(field: Field<Repository<'_>>) -> Result<Repository<'_>, Fault> {
-    field.required("/repository", "GitHub names the repository of every such event")
+/// The service whose name stands in the first of `hints` as a word of its own; the longest name wins.
+pub fn service_named<'a>(services: &[&'a Service], hints: &[&str]) -> Option<&'a Service> {
+    hints.iter().find_map(|hint| {
+        let named = services.iter().copied().filter(|service| word(hint, &service.name).is_some());
+        named.max_by_key(|service| service.name.len())
+    })
 }
 
 /// What stands before and after `name` where it is a word of its own in `text`, whatever its case.

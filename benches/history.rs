@@ -1,0 +1,150 @@
+//! Delivery metrics over a long history: how long questions take, how soon a late event corrects
+//! the numbers, and whether a question costs more when the history is longer. `make bench`, or
+//! `cargo bench --bench history`.
+//!
+//! `DEVPULSE_BENCH_HISTORY` is the part of the full size that is made up: 1 is 1,000 services, one
+//! million deployments and ten million changes over five years, and takes tens of minutes and
+//! gigabytes; 0.02 where it is not set.
+
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    dead_code,
+    reason = "a bench may stop at the first surprise, and uses a part of the tests' support"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use devpulse::time::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use support::devpulse::DevPulse;
+use support::history::{self, Size};
+
+const FULL: Size = Size { services: 1_000, deployments_each: 1_000, changes_per_deployment: 10, days: 5 * 365 };
+const GOAL: Duration = Duration::from_millis(50);
+const LATE_GOAL: Duration = Duration::from_millis(100);
+const ROUNDS: usize = 40;
+const LATE: usize = 50;
+
+fn main() {
+    support::run(async {
+        let part: f64 = std::env::var("DEVPULSE_BENCH_HISTORY").map_or(0.02, |part| part.parse().unwrap());
+        // Fewer services, each as long as ever: what one service costs stays comparable.
+        let size = Size { services: ((FULL.services as f64 * part) as usize).max(2), ..FULL };
+        for (name, database) in support::back_ends().await {
+            println!(
+                "{name}: {} services, {} deployments, {} changes",
+                size.services,
+                size.deployments(),
+                size.changes()
+            );
+            measure(&database.url, size).await;
+        }
+        for (name, database) in support::back_ends().await {
+            // The same density, the last two months alone.
+            let days = 60;
+            let deployments_each = (FULL.deployments_each as i64 * days / FULL.days) as usize;
+            let short = Size { deployments_each, days, ..size };
+            println!("{name}, the last {days} days alone: {} deployments", short.deployments());
+            measure(&database.url, short).await;
+        }
+    });
+}
+
+async fn measure(url: &str, size: Size) {
+    let end = Timestamp::from(chrono::Utc::now());
+    let began = Instant::now();
+    history::write(&devpulse::store::open::open(url, 2).await.unwrap(), size, end).await;
+    println!("  written in {:.0} s", began.elapsed().as_secs_f64());
+    let mut devpulse = DevPulse::start(url, &history::configuration(size)).await;
+    let began = Instant::now();
+    while devpulse.request("GET", "/api/v1/dora").send().await.unwrap().status() != 200 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    println!("  projected in {:.0} s", began.elapsed().as_secs_f64());
+    questions(&devpulse, size).await;
+    late_events(&devpulse, size, end).await;
+    println!("  resident memory: {}", resident(devpulse.process().pid()));
+}
+
+fn resident(process: u32) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.map_or_else(|| "unknown".to_owned(), |line| line.trim().to_owned())
+}
+
+async fn questions(devpulse: &DevPulse, size: Size) {
+    println!("  {:<34}{:>10}{:>10}{:>10}{:>10}", "question", "first", "p50", "p99", "worst");
+    let mut all = Vec::new();
+    for (who, selection) in [
+        ("one service", (0..size.services).map(|n| format!("service={}", history::service(n))).collect::<Vec<_>>()),
+        ("a team", (0..size.services.div_ceil(20)).map(|team| format!("team=team-{team}")).collect()),
+        ("everything", vec![String::new()]),
+    ] {
+        for window in ["7d", "30d", "90d", "365d", "1825d"] {
+            let mut times = Vec::new();
+            for round in 0..ROUNDS {
+                let path = format!("/api/v1/dora?window={window}&{}", selection[round * 7 % selection.len()]);
+                let began = Instant::now();
+                let answer = devpulse.get(path.trim_end_matches('&')).await;
+                times.push(began.elapsed());
+                assert!(answer["metrics"]["deployment_frequency"]["n"].as_u64().unwrap() > 0, "{answer}");
+            }
+            let first = times[0];
+            show(&format!("{who}, {window}"), Some(first), &mut times);
+            all.extend(times);
+        }
+    }
+    let verdict = if show("all of them", None, &mut all) < GOAL { "is met" } else { "is MISSED" };
+    println!("  the goal of p99 < 50 ms {verdict}");
+}
+
+/// Each comes a month late, and is asked after at once.
+async fn late_events(devpulse: &DevPulse, size: Size, end: Timestamp) {
+    let mut times = Vec::new();
+    for n in 0..LATE {
+        let service = history::service(n * 13 % size.services);
+        let path = format!("/api/v1/dora?window=60d&service={service}");
+        let count = |answer: &Value| answer["metrics"]["deployment_frequency"]["n"].as_u64().unwrap();
+        let before = count(&devpulse.get(&path).await);
+        let time = end.minus(Duration::from_hours(20 * 24));
+        let event = json!({"type": "deployment", "id": format!("late-{n}"), "source": "ci", "time": time,
+            "service": service, "environment": "production", "version": format!("late-{n}"), "outcome": "succeeded"});
+        let began = Instant::now();
+        devpulse.post_events(&event).await;
+        let after = count(&devpulse.get(&path).await);
+        times.push(began.elapsed());
+        assert_eq!(after, before + 1, "{service}");
+    }
+    let first = times[0];
+    let verdict = if show("a late event, till it is counted", Some(first), &mut times) < LATE_GOAL {
+        "is met"
+    } else {
+        "is MISSED"
+    };
+    println!("  the goal of p99 < 100 ms {verdict}");
+}
+
+/// Answers the p99.
+fn show(what: &str, first: Option<Duration>, times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    let at = |percent: usize| times[(times.len() * percent).div_ceil(100) - 1];
+    let ms = |time: Duration| format!("{:>7.1} ms", time.as_secs_f64() * 1e3);
+    let first = first.map_or_else(|| " ".repeat(10), ms);
+    println!("  {what:<34}{first}{}{}{}", ms(at(50)), ms(at(99)), ms(at(100)));
+    at(99)
+}

@@ -1,0 +1,111 @@
+//! What is added up over the rows of a metric. Tallies of months add up to the tally of a window,
+//! and nothing is lost in it: percentiles are those of all values.
+
+use std::collections::BTreeMap;
+
+use super::Metric;
+use super::count::{Question, Reason, Subject, Value, Verdict, judge};
+use super::sample::Sample;
+use super::select::Selected;
+use super::stages::StageTimes;
+use crate::time::Timestamp;
+
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// Rows that count.
+    pub(super) n: u64,
+    /// Of these, those that failed or were unplanned.
+    pub(super) yes: u64,
+    pub(super) micros: Sample,
+    /// When each row that counts did.
+    pub(super) at: Vec<Timestamp>,
+    pub(super) excluded: BTreeMap<Reason, u64>,
+    /// Since when the oldest open one is open.
+    pub(super) open_since: Option<Timestamp>,
+    pub(super) stages: StageTimes,
+    /// Deployments whose changes are not all known.
+    pub(super) partial: u64,
+}
+
+/// One of each metric, and what they have in common.
+#[derive(Debug, Clone)]
+pub struct Tallies {
+    pub(super) of: [Tally; 6],
+}
+
+impl Tallies {
+    /// With `details`, also what only the answers for the window itself need.
+    pub fn of(selected: &Selected<'_>, question: &Question, details: bool) -> Self {
+        Self { of: Metric::ALL.map(|metric| Tally::of(metric, selected, question, details)) }
+    }
+
+    /// Makes the tallies ready to be shared many times.
+    pub fn settle(&mut self) {
+        for tally in &mut self.of {
+            tally.micros.settle();
+            for stage in tally.stages.samples() {
+                stage.settle();
+            }
+        }
+    }
+
+    /// Adds the tallies of other rows.
+    pub fn share(&mut self, other: &Self) {
+        for (tally, other) in self.of.iter_mut().zip(&other.of) {
+            tally.share(other);
+        }
+    }
+
+    /// What they take in memory, about.
+    pub fn bytes(&self) -> usize {
+        let values = |tally: &Tally| tally.micros.len() + tally.at.len() + tally.stages.len();
+        size_of::<Self>() + self.of.iter().map(values).sum::<usize>() * size_of::<i64>()
+    }
+}
+
+impl Tally {
+    pub(super) fn of(metric: Metric, selected: &Selected<'_>, question: &Question, details: bool) -> Self {
+        let mut tally = Self::default();
+        judge(metric, selected, question, |row| match row.verdict {
+            Verdict::Out(reason) => tally.leave_out(reason, row.at),
+            Verdict::Counts(value) => {
+                tally.n += 1;
+                match value {
+                    Value::One => tally.at.extend(details.then_some(row.at)),
+                    Value::Is(yes) => tally.yes += u64::from(yes),
+                    Value::Lasted(micros) => tally.micros.push(micros),
+                }
+                if let (true, Subject::Lead(lead)) = (details, row.subject) {
+                    tally.stages.add(&row.part.partition.leads, usize::try_from(lead).unwrap_or(usize::MAX));
+                }
+            }
+        });
+        if details && metric == Metric::ChangeLeadTime {
+            judge(Metric::DeploymentFrequency, selected, question, |row| {
+                let Subject::Deployment(number) = row.subject else { return };
+                tally.partial += u64::from(row.part.deployment(number).is_some_and(|row| row.partial));
+            });
+        }
+        tally
+    }
+
+    fn leave_out(&mut self, reason: Reason, at: Timestamp) {
+        *self.excluded.entry(reason).or_default() += 1;
+        if reason == Reason::Open {
+            self.open_since = Some(self.open_since.map_or(at, |since| since.min(at)));
+        }
+    }
+
+    fn share(&mut self, other: &Self) {
+        self.n += other.n;
+        self.yes += other.yes;
+        self.partial += other.partial;
+        self.micros.share(&other.micros);
+        self.stages.share(&other.stages);
+        self.at.extend_from_slice(&other.at);
+        for (reason, n) in &other.excluded {
+            *self.excluded.entry(*reason).or_default() += n;
+        }
+        self.open_since = self.open_since.into_iter().chain(other.open_since).min();
+    }
+}

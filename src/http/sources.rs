@@ -1,0 +1,122 @@
+//! `GET /api/v1/sources`: who sends, when last, and what became of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use actix_web::{get, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::auth::Scope;
+use super::{Caller, Problem};
+use crate::app::App;
+use crate::ingest::source::Skip;
+use crate::store::source_count::{self, SourceCount};
+use crate::time::Timestamp;
+
+pub fn configure(routes: &mut ServiceConfig) {
+    routes.service(list_sources);
+}
+
+/// A source that is configured, or that something came from. Counts are of deliveries, and of the
+/// lines of imports; those of `native`, which is `POST /api/v1/events`, are of events.
+#[derive(Debug, Default, Serialize, ToSchema)]
+struct SourceStatus {
+    source: String,
+    /// Whether `sources` of the configuration has a section for it.
+    configured: bool,
+    /// When the last delivery came that proved whose it is; `null`: none did.
+    last_event_at: Option<Timestamp>,
+    /// When the last one came that brought something new.
+    last_accepted_at: Option<Timestamp>,
+    accepted: i64,
+    /// Parts of `accepted`: the source did not tell everything, such as all commits of a large push.
+    partial: i64,
+    duplicate: i64,
+    skipped: i64,
+    /// Parts of `skipped`.
+    skipped_because: Vec<SkippedBecause>,
+    invalid: i64,
+    /// Signatures or tokens that were missing or wrong.
+    failed_signatures: i64,
+    last_failed_signature_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct SkippedBecause {
+    reason: Skip,
+    count: i64,
+    last_at: Timestamp,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct SourceList {
+    /// By name.
+    items: Vec<SourceStatus>,
+}
+
+/// Sources: the last event of each, and what became of what they sent, since ever
+///
+/// Counts are up to a second old. Why single deliveries were skipped stands in their answers, which
+/// most senders keep.
+#[utoipa::path(tag = "events", responses(
+    (status = 200, body = SourceList, example = json!({"items": [{
+        "source": "github", "configured": true, "last_event_at": "2026-01-05T10:04:00Z",
+        "last_accepted_at": "2026-01-05T10:04:00Z", "accepted": 41, "partial": 0, "duplicate": 1, "skipped": 7,
+        "skipped_because": [{"reason": "not_merged", "count": 7, "last_at": "2026-01-05T09:58:00Z"}], "invalid": 0,
+        "failed_signatures": 0, "last_failed_signature_at": null,
+    }]})),
+))]
+#[get("/api/v1/sources")]
+async fn list_sources(caller: Caller, app: web::Data<App>) -> Result<web::Json<SourceList>, Problem> {
+    caller.require(Scope::Read)?;
+    let rows = source_count::all(&mut app.store.read().await?).await?;
+    Ok(web::Json(SourceList { items: statuses(&rows, &app.config.load().sources.configured()) }))
+}
+
+fn statuses(rows: &[SourceCount], configured: &[&str]) -> Vec<SourceStatus> {
+    let names: BTreeSet<&str> = rows.iter().map(|row| row.source.as_str()).chain(configured.iter().copied()).collect();
+    let empty = |name: &str| SourceStatus {
+        source: name.to_owned(),
+        configured: configured.contains(&name),
+        ..SourceStatus::default()
+    };
+    let mut found: BTreeMap<&str, SourceStatus> = names.into_iter().map(|name| (name, empty(name))).collect();
+    for row in rows {
+        if let Some(status) = found.get_mut(row.source.as_str()) {
+            status.add(row);
+        }
+    }
+    found.into_values().collect()
+}
+
+impl SourceStatus {
+    fn add(&mut self, row: &SourceCount) {
+        let last = Some(Timestamp::from_micros(row.last_at));
+        match row.outcome.as_str() {
+            "unsigned" => {
+                self.failed_signatures += row.count;
+                self.last_failed_signature_at = self.last_failed_signature_at.max(last);
+                return;
+            }
+            "accepted" | "partial" => {
+                self.accepted += row.count;
+                self.partial += if row.outcome == "partial" { row.count } else { 0 };
+                self.last_accepted_at = self.last_accepted_at.max(last);
+            }
+            "duplicate" => self.duplicate += row.count,
+            "invalid" => self.invalid += row.count,
+            _ => self.skip(row),
+        }
+        self.last_event_at = self.last_event_at.max(last);
+    }
+
+    fn skip(&mut self, row: &SourceCount) {
+        self.skipped += row.count;
+        // A later version may have known another reason.
+        if let Ok(reason) = serde_json::from_value::<Skip>(row.reason.as_str().into()) {
+            let last_at = Timestamp::from_micros(row.last_at);
+            self.skipped_because.push(SkippedBecause { reason, count: row.count, last_at });
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! What every source's endpoint does with a delivery: proof, body, reading, commit. Each way out is counted.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::CONTENT_ENCODING;
+use actix_web::{HttpRequest, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::proof::{Doubt, Proof};
+use crate::app::App;
+use crate::config::{Config, EnvironmentNames};
+use crate::event::TelemetryBatch;
+use crate::http::Problem;
+use crate::http::body::single_header;
+use crate::ingest::committer::{Committed, Fact, RequestKey, Submission};
+use crate::ingest::decode::{self, Encoding};
+use crate::ingest::metrics::{Outcome, count_events};
+use crate::ingest::source::{Context, Reading};
+use crate::ingest::tally::Became;
+use crate::time::Timestamp;
+
+/// A system that sends in its own words.
+pub struct Source {
+    /// As in its endpoint's path, in `sources` of the configuration and in `GET /api/v1/sources`.
+    pub name: &'static str,
+    /// As its makers write it.
+    pub title: &'static str,
+}
+
+/// A body known to be its source's own.
+pub struct Delivered<'a> {
+    pub text: &'a str,
+    pub received_at: Timestamp,
+}
+
+impl Delivered<'_> {
+    pub fn context<'c, S>(&self, config: &'c Config, settings: &'c S) -> Context<'c, S> {
+        Context {
+            received_at: self.received_at,
+            settings,
+            services: &config.services,
+            environments: EnvironmentNames::new(&config.environments),
+        }
+    }
+}
+
+/// What a delivery says, and the key that a repetition of it has.
+pub type Read = Result<(Reading, Option<RequestKey>), Problem>;
+
+/// What became of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct DeliveryReceipt {
+    pub outcome: DeliveryOutcome,
+    /// Facts newly taken in.
+    pub events: usize,
+    /// Why nothing was taken in; or what the source did not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryOutcome {
+    Accepted,
+    Duplicate,
+    Skipped,
+}
+
+impl DeliveryReceipt {
+    pub(super) const fn skipped(words: String) -> Self {
+        Self { outcome: DeliveryOutcome::Skipped, events: 0, reason: Some(words) }
+    }
+}
+
+impl Source {
+    /// # Errors
+    /// 404 problem: the source is not configured.
+    pub fn configured<'c, T>(&self, settings: Option<&'c T>) -> Result<&'c T, Problem> {
+        settings.ok_or_else(|| {
+            let Self { name, title } = self;
+            Problem::not_found(format!(
+                "{title} is not configured as a source: set sources.{name}.secret to the webhook's secret"
+            ))
+        })
+    }
+
+    /// Takes a delivery in that must prove whose it is.
+    pub async fn receive(
+        &self,
+        app: &App,
+        (request, payload): (&HttpRequest, web::Payload),
+        proof: &Proof<'_>,
+        read: impl FnOnce(&Delivered<'_>) -> Read,
+    ) -> Result<web::Json<DeliveryReceipt>, Problem> {
+        let unsigned = |doubt| self.unsigned(app, proof, doubt);
+        proof.claimed(request).map_err(unsigned)?;
+        let limit = app.config.load().ingest.max_body_bytes;
+        let mut hold = app.webhook_bodies.hold();
+        let body = decode::read(payload, limit, &mut hold).await?;
+        proof.verify(request, &body).map_err(unsigned)?;
+        self.take(app, request, &body, read).await
+    }
+
+    fn unsigned(&self, app: &App, proof: &Proof<'_>, doubt: Doubt) -> Problem {
+        app.tally.delivery(self.name, Became::Unsigned, app.clock.now());
+        let (carrier, name) = (proof.name(), self.name);
+        let detail = match doubt {
+            Doubt::Missing => format!("{carrier} is missing: give the webhook the secret of sources.{name}.secret"),
+            Doubt::Misfit => {
+                format!("{carrier} does not fit: the webhook's secret is not that of sources.{name}.secret")
+            }
+        };
+        Problem::new(StatusCode::UNAUTHORIZED, "bad_signature", detail)
+    }
+
+    /// Takes in the body of a delivery that is known to be the source's own.
+    pub async fn take(
+        &self,
+        app: &App,
+        request: &HttpRequest,
+        body: &[u8],
+        read: impl FnOnce(&Delivered<'_>) -> Read,
+    ) -> Result<web::Json<DeliveryReceipt>, Problem> {
+        let received_at = app.clock.now();
+        let became = |became| app.tally.delivery(self.name, became, received_at);
+        let reading = plain(request).and_then(|()| Ok(decode::utf8(body)?));
+        let reading = reading.and_then(|text| read(&Delivered { text, received_at }));
+        let receipt = match reading.inspect_err(|_| became(Became::Invalid))? {
+            (Reading::Skipped(why, words), _) => {
+                became(Became::Skipped(why));
+                DeliveryReceipt::skipped(words)
+            }
+            (Reading::Facts(facts), key) => {
+                let committed = submit(app, received_at, key, facts).await?;
+                taken(&committed, None, became)?
+            }
+            (Reading::Partial(facts, missing), key) => {
+                let committed = submit(app, received_at, key, facts).await?;
+                taken(&committed, Some(missing), became)?
+            }
+        };
+        Ok(web::Json(receipt))
+    }
+}
+
+fn plain(request: &HttpRequest) -> Result<(), Problem> {
+    if Encoding::parse(single_header(request, &CONTENT_ENCODING, 255)?.as_deref())? == Encoding::Identity {
+        return Ok(());
+    }
+    let detail = "deliveries of webhooks are not compressed: send the body as it was signed";
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", detail))
+}
+
+/// Takes facts in and counts them.
+pub(super) async fn submit(
+    app: &App,
+    received_at: Timestamp,
+    request: Option<RequestKey>,
+    facts: Vec<Fact>,
+) -> Result<Committed, Problem> {
+    let kinds: Vec<&'static str> = facts.iter().map(|fact| fact.event.kind()).collect();
+    let telemetry = TelemetryBatch::default();
+    let submission = Submission { received_at, request, facts, telemetry, keyed: Vec::new() };
+    let committed = app.committer.submit(submission).await?;
+    for (index, kind) in kinds.into_iter().enumerate() {
+        let new = matches!(&committed, Committed::Taken { facts, .. } if facts.get(index) == Some(&true));
+        count_events(kind, if new { Outcome::Accepted } else { Outcome::Duplicate }, 1);
+    }
+    Ok(committed)
+}
+
+/// Says, and counts, what became of facts; `missing` is what of it the source did not tell.
+pub(super) fn taken(
+    committed: &Committed,
+    missing: Option<String>,
+    became: impl Fn(Became),
+) -> Result<DeliveryReceipt, Problem> {
+    let duplicate = |reason: &str| {
+        became(Became::Duplicate);
+        DeliveryReceipt { outcome: DeliveryOutcome::Duplicate, events: 0, reason: Some(reason.to_owned()) }
+    };
+    match committed {
+        Committed::Repeated => Ok(duplicate("this delivery was taken in before")),
+        Committed::Taken { facts, .. } => match facts.iter().filter(|new| **new).count() {
+            0 => Ok(duplicate("everything it says was taken in before")),
+            events => {
+                became(if missing.is_some() { Became::Partial } else { Became::Accepted });
+                Ok(DeliveryReceipt { outcome: DeliveryOutcome::Accepted, events, reason: missing })
+            }
+        },
+        Committed::KeyReused => {
+            became(Became::Invalid);
+            let detail = "this delivery's id came before with another body";
+            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "delivery_id_reused", detail))
+        }
+    }
+}

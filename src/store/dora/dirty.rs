@@ -1,0 +1,203 @@
+//! Which services have facts that are not projected yet.
+
+use std::collections::BTreeSet;
+
+use diesel::dsl::max;
+use diesel::prelude::*;
+use diesel::upsert::excluded;
+use diesel_async::RunQueryDsl;
+
+use super::NO_SERVICE;
+use crate::event::{DeploymentRef, Incident};
+use crate::store::conn::{batch, on_conn};
+use crate::store::schema::{deployment, dora_dirty, dora_partition, dora_repository, fact, incident};
+use crate::store::{Conn, storable};
+
+/// Names per statement, well below the limit of bind parameters.
+pub(super) const CHUNK: usize = 1_000;
+/// The shortest beginning of a commit's hash that names it.
+const SHORT_COMMIT: usize = 7;
+
+#[derive(Debug, Clone, Insertable, Queryable)]
+#[diesel(table_name = dora_dirty, treat_none_as_default_value = false)]
+pub(super) struct Dirty {
+    pub service: String,
+    /// The newest fact that concerns it.
+    pub mark: i64,
+}
+
+/// What facts told of.
+#[derive(Debug, Default)]
+pub struct Touched {
+    pub services: BTreeSet<String>,
+    pub repositories: BTreeSet<String>,
+    /// Hashes of changes.
+    pub commits: BTreeSet<String>,
+    /// As they were and as they are.
+    pub incidents: Vec<Incident>,
+}
+
+/// Notes what must be projected anew, in the transaction of the facts that it follows from.
+///
+/// # Errors
+/// The database refuses.
+pub async fn mark(conn: &mut Conn, touched: Touched) -> QueryResult<()> {
+    let Touched { mut services, repositories, commits, incidents } = touched;
+    services.extend(built_from(conn, &repositories).await?);
+    services.extend(of_commits(conn, &commits).await?);
+    for incident in &incidents {
+        services.extend(services_of(conn, incident).await?);
+    }
+    mark_services(conn, &services).await
+}
+
+/// The services whose rows an incident may concern.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn services_of(conn: &mut Conn, incident: &Incident) -> QueryResult<BTreeSet<String>> {
+    let own = incident.service.as_deref().map_or_else(|| NO_SERVICE.to_owned(), storable);
+    let mut services = BTreeSet::from([own]);
+    for named in incident.named_deployments() {
+        services.extend(of_named(conn, named).await?);
+    }
+    Ok(services)
+}
+
+/// Notes that services must be projected anew.
+pub(super) async fn mark_services(conn: &mut Conn, services: &BTreeSet<String>) -> QueryResult<()> {
+    if services.is_empty() {
+        return Ok(());
+    }
+    let mark = newest_fact(conn).await?;
+    let rows: Vec<Dirty> = services.iter().map(|service| Dirty { service: service.clone(), mark }).collect();
+    for rows in rows.chunks(CHUNK) {
+        batch!(conn, execute, rows => diesel::insert_into(dora_dirty::table)
+            .values(rows)
+            .on_conflict(dora_dirty::service)
+            .do_update()
+            .set(dora_dirty::mark.eq(excluded(dora_dirty::mark))))?;
+    }
+    Ok(())
+}
+
+/// Notes that every service must be projected anew.
+pub(super) async fn mark_all(conn: &mut Conn) -> QueryResult<()> {
+    let mut services = BTreeSet::from([NO_SERVICE.to_owned()]);
+    let deployed = || deployment::table.select(deployment::service).distinct();
+    let troubled = || {
+        let named = incident::table.filter(incident::service.is_not_null());
+        named.select(incident::service.assume_not_null()).distinct()
+    };
+    let projected = || dora_partition::table.select(dora_partition::service).distinct();
+    services.extend(on_conn!(conn, |c| deployed().load::<String>(c).await)?);
+    services.extend(on_conn!(conn, |c| troubled().load::<String>(c).await)?);
+    services.extend(on_conn!(conn, |c| projected().load::<String>(c).await)?);
+    mark_services(conn, &services).await
+}
+
+/// Those of the wanted services that must be projected, those of no service first.
+pub(super) async fn waiting(conn: &mut Conn, wanted: &super::Wanted) -> QueryResult<Vec<Dirty>> {
+    let all = || dora_dirty::table.order(dora_dirty::service);
+    let super::Wanted::These(names) = wanted else { return on_conn!(conn, |c| all().load(c).await) };
+    let mut found = Vec::new();
+    let names: Vec<&String> = names.iter().collect();
+    for names in names.chunks(CHUNK) {
+        let query = || all().filter(dora_dirty::service.eq_any(names));
+        found.extend(on_conn!(conn, |c| query().load::<Dirty>(c).await)?);
+    }
+    Ok(found)
+}
+
+/// Whether the service still waits for what was projected: somebody else may have been faster.
+pub(super) async fn still_waits(conn: &mut Conn, dirty: &Dirty) -> QueryResult<bool> {
+    let query = || dora_dirty::table.find(&dirty.service).select(dora_dirty::mark);
+    let mark: Option<i64> = on_conn!(conn, |c| query().get_result(c).await.optional())?;
+    Ok(mark.is_some_and(|mark| mark >= dirty.mark))
+}
+
+/// The service was projected with every fact up to the mark.
+pub(super) async fn done(conn: &mut Conn, dirty: &Dirty) -> QueryResult<()> {
+    let query = || {
+        let of = dora_dirty::service.eq(&dirty.service);
+        diesel::delete(dora_dirty::table.filter(of).filter(dora_dirty::mark.le(dirty.mark)))
+    };
+    on_conn!(conn, |c| query().execute(c).await)?;
+    Ok(())
+}
+
+async fn newest_fact(conn: &mut Conn) -> QueryResult<i64> {
+    let newest: Option<i64> = on_conn!(conn, |c| fact::table.select(max(fact::id)).get_result(c).await)?;
+    Ok(newest.unwrap_or_default())
+}
+
+async fn built_from(conn: &mut Conn, repositories: &BTreeSet<String>) -> QueryResult<Vec<String>> {
+    let mut services = Vec::new();
+    let repositories: Vec<&String> = repositories.iter().collect();
+    for names in repositories.chunks(CHUNK) {
+        let query = || {
+            let of = dora_repository::repository.eq_any(names);
+            dora_repository::table.filter(of).select(dora_repository::service).distinct()
+        };
+        services.extend(on_conn!(conn, |c| query().load::<String>(c).await)?);
+    }
+    Ok(services)
+}
+
+async fn of_commits(conn: &mut Conn, commits: &BTreeSet<String>) -> QueryResult<Vec<String>> {
+    let mut services = Vec::new();
+    let commits: Vec<&String> = commits.iter().collect();
+    for names in commits.chunks(CHUNK) {
+        let query =
+            || deployment::table.filter(deployment::commit_sha.eq_any(names)).select(deployment::service).distinct();
+        services.extend(on_conn!(conn, |c| query().load::<String>(c).await)?);
+    }
+    Ok(services)
+}
+
+/// The services of deployments that an incident names by id or by commit; a version is one of its
+/// own service.
+async fn of_named(conn: &mut Conn, named: &DeploymentRef) -> QueryResult<Vec<String>> {
+    let query = || deployment::table.select(deployment::service).distinct();
+    match (&named.id, &named.commit) {
+        (Some(id), _) => on_conn!(conn, |c| query().filter(deployment::id.eq(id)).load(c).await),
+        (None, Some(commit)) if commit.len() < SHORT_COMMIT => {
+            on_conn!(conn, |c| query().filter(deployment::commit_sha.eq(commit)).load(c).await)
+        }
+        (None, Some(commit)) => {
+            let end = format!("{commit}\u{10ffff}");
+            let query = || query().filter(deployment::commit_sha.ge(commit)).filter(deployment::commit_sha.lt(&end));
+            on_conn!(conn, |c| query().load(c).await)
+        }
+        (None, None) => Ok(Vec::new()),
+    }
+}
+
+/// The names by which `incident_reference` finds the incidents of deployments.
+pub(super) mod reference {
+    use super::{DeploymentRef, SHORT_COMMIT};
+
+    pub fn id(id: &str) -> String {
+        format!("id {id}")
+    }
+
+    /// Hashes are shortened differently; all that long begin alike.
+    pub fn commit(commit: &str) -> String {
+        let short: String = commit.chars().take(SHORT_COMMIT).collect();
+        format!("commit {short}")
+    }
+
+    /// `None` for a version, which only the incident's own service can tell.
+    pub fn of(named: &DeploymentRef) -> Option<String> {
+        match (&named.id, &named.commit) {
+            (Some(named), _) => Some(id(named)),
+            (None, Some(named)) => Some(commit(named)),
+            (None, None) => None,
+        }
+    }
+}
+
+/// What an incident calls its deployments.
+pub fn references(incident: &Incident) -> BTreeSet<String> {
+    incident.named_deployments().iter().filter_map(reference::of).collect()
+}

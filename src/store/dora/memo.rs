@@ -1,0 +1,78 @@
+//! What the rows of whole months add up to, remembered for the questions that are asked again and
+//! again: everything, or a team, over a quarter or a year.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Wanted;
+use crate::dora::count::LeadFrom;
+use crate::dora::month::Month;
+use crate::dora::select::Arrival;
+use crate::dora::tally::Tallies;
+
+/// What it may take in memory, about: ten million changes, once.
+const ROOM: usize = 320 << 20;
+
+/// The rows that a question is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Scope {
+    pub wanted: Wanted,
+    /// By their configured names.
+    pub environments: BTreeSet<String>,
+    pub arrival: Arrival,
+}
+
+impl Scope {
+    pub fn wants(&self, service: &str, environment: &str) -> bool {
+        self.wanted.contains(service) && self.environments.contains(environment)
+    }
+
+    /// The months of a few services are as soon added up as looked up.
+    pub(super) fn is_wide(&self) -> bool {
+        !matches!(&self.wanted, Wanted::These(services) if services.len() < 8)
+    }
+}
+
+/// A month of a scope, added up in one way.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Name {
+    pub scope: Scope,
+    pub lead_from: LeadFrom,
+    pub exclude_rollbacks: bool,
+    pub month: Month,
+}
+
+#[derive(Default)]
+pub(super) struct Memo {
+    known: BTreeMap<Name, Known>,
+    bytes: usize,
+    turn: u64,
+}
+
+struct Known {
+    /// The newest projection among the rows.
+    newest: i64,
+    tallies: Arc<Tallies>,
+    used: u64,
+}
+
+impl Memo {
+    /// What the rows added up to, if none was projected anew since.
+    pub fn get(&mut self, name: &Name, newest: i64) -> Option<Arc<Tallies>> {
+        self.turn += 1;
+        let known = self.known.get_mut(name).filter(|known| known.newest == newest)?;
+        known.used = self.turn;
+        Some(Arc::clone(&known.tallies))
+    }
+
+    pub fn keep(&mut self, name: Name, newest: i64, tallies: Arc<Tallies>) {
+        self.bytes += tallies.bytes();
+        let old = self.known.insert(name, Known { newest, tallies, used: self.turn });
+        self.bytes -= old.map_or(0, |old| old.tallies.bytes());
+        while self.bytes > ROOM {
+            let oldest = self.known.iter().min_by_key(|(_, known)| known.used).map(|(name, _)| name.clone());
+            let Some(gone) = oldest.and_then(|oldest| self.known.remove(&oldest)) else { return };
+            self.bytes -= gone.tallies.bytes();
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Delivery metrics' rows, projected once per new fact, and kept by service and month.
+//!
+//! Facts note in their own transaction which services they concern (`dirty`). Whoever asks next,
+//! or the gauges within seconds, projects those services: all their facts are derived anew, but
+//! only the months that came out differently are written. Questions read the months of their
+//! window, which are kept in memory while there is room.
+
+mod cache;
+pub mod dirty;
+mod inputs;
+mod kept;
+mod memo;
+mod neighbours;
+mod places;
+mod project;
+
+pub use cache::{Added, DoraCache, Reading, Rows};
+pub use memo::Scope;
+pub use places::Places;
+pub use project::rows_of;
+
+use std::collections::BTreeSet;
+
+/// The name under which incidents are kept that belong to no service.
+pub const NO_SERVICE: &str = "";
+
+/// Which services are read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wanted {
+    All,
+    These(BTreeSet<String>),
+}
+
+impl Wanted {
+    pub fn contains(&self, service: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(names) => names.contains(service),
+        }
+    }
+}

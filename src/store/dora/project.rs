@@ -1,0 +1,151 @@
+//! From the facts of one service to what is kept of them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use super::dirty::{self, Dirty};
+use super::inputs::{self, Inputs};
+use super::kept::{self, Encoded};
+use super::places::{self, Places};
+use super::{NO_SERVICE, neighbours};
+use crate::dora::split::split;
+use crate::dora::{self, Derived, History, Rules};
+use crate::store::conn::on_conn;
+use crate::store::schema::dora_state;
+use crate::store::{Conn, Store, StoreError};
+
+/// The one row of `dora_state`.
+const STATE: i32 = 1;
+
+/// The state of the projections: the digest of their rules, and how many were made.
+///
+/// # Errors
+/// The database does not answer.
+pub(super) async fn state(conn: &mut Conn) -> QueryResult<Option<(Vec<u8>, i64)>> {
+    let query = || dora_state::table.find(STATE).select((dora_state::rules, dora_state::changed));
+    on_conn!(conn, |c| query().get_result(c).await.optional())
+}
+
+/// Makes the rules those of the projections: under others everything is projected anew.
+///
+/// # Errors
+/// The database refuses.
+pub(super) async fn follow(store: &Store, rules: &Rules) -> Result<(), StoreError> {
+    let mut tx = store.begin().await?;
+    let digest = rules.digest().as_slice();
+    let stored = state(&mut tx).await?;
+    if stored.as_ref().is_some_and(|(rules, _)| rules == digest) {
+        return tx.roll_back().await;
+    }
+    let changed = stored.map_or(0, |(_, changed)| changed);
+    let row = (dora_state::id.eq(STATE), dora_state::rules.eq(digest), dora_state::changed.eq(changed));
+    let rules = dora_state::rules.eq(digest);
+    let query =
+        || diesel::insert_into(dora_state::table).values(row).on_conflict(dora_state::id).do_update().set(rules);
+    on_conn!(&mut *tx, |c| query().execute(c).await)?;
+    dirty::mark_all(&mut tx).await?;
+    tx.commit().await
+}
+
+async fn next_change(conn: &mut Conn) -> QueryResult<i64> {
+    let query = || {
+        diesel::update(dora_state::table.find(STATE))
+            .set(dora_state::changed.eq(dora_state::changed + 1))
+            .returning(dora_state::changed)
+    };
+    on_conn!(conn, |c| query().get_result(c).await)
+}
+
+/// What one projection writes.
+struct Projection {
+    derived: Derived,
+    encoded: Encoded,
+    places: Places,
+    repositories: BTreeSet<String>,
+    shared: BTreeSet<String>,
+}
+
+/// Projects one service, with every fact up to its mark and perhaps some after it. One projection
+/// at a time: each sees what those before it said to their neighbours.
+///
+/// # Errors
+/// The database does not answer, or holds what cannot be read.
+pub(super) async fn project(store: &Store, rules: &Arc<Rules>, dirty: &Dirty) -> Result<(), StoreError> {
+    let projection = derive(store, rules, &dirty.service).await?;
+    let mut tx = store.begin().await?;
+    if !dirty::still_waits(&mut tx, dirty).await? {
+        return tx.roll_back().await;
+    }
+    let Projection { derived, encoded, places, repositories, shared } = projection;
+    let service = &derived.service;
+    let changed = next_change(&mut tx).await?;
+    kept::replace(&mut tx, service, changed, encoded).await?;
+    places::replace(&mut tx, service, changed, places).await?;
+    let mut others = neighbours::replace_repositories(&mut tx, service, &repositories).await?;
+    let arrivals = neighbours::arrivals(&derived, &shared);
+    others.extend(neighbours::replace_arrivals(&mut tx, service, arrivals).await?);
+    if neighbours::replace_links(&mut tx, &derived).await? {
+        others.insert(NO_SERVICE.to_owned());
+    }
+    dirty::done(&mut tx, dirty).await?;
+    dirty::mark_services(&mut tx, &others).await?;
+    tx.commit().await
+}
+
+async fn derive(store: &Store, rules: &Arc<Rules>, service: &str) -> Result<Projection, StoreError> {
+    let mut conn = store.read().await?;
+    let Inputs { history, repositories } = load(&mut conn, rules, service).await?;
+    let shared = neighbours::shared(&mut conn, service, &repositories).await?;
+    let (deployments, derived) = {
+        let rules = Arc::clone(rules);
+        blocking(move || {
+            let derived = derived(&history, &rules);
+            (history.deployments, derived)
+        })
+        .await?
+    };
+    let elsewhere = neighbours::elsewhere(&mut conn, &derived, &shared).await?;
+    drop(conn);
+    let rules = Arc::clone(rules);
+    blocking(move || {
+        let encoded = kept::encode(&split(&derived, &elsewhere, &rules))?;
+        let places = places::of(&deployments, &derived);
+        Ok(Projection { encoded, places, repositories, shared, derived })
+    })
+    .await?
+}
+
+async fn load(conn: &mut Conn, rules: &Rules, service: &str) -> Result<Inputs, StoreError> {
+    if service != NO_SERVICE {
+        return inputs::of_service(conn, rules, service).await;
+    }
+    let incidents = inputs::of_no_service(conn).await?;
+    let history = History { service: NO_SERVICE.to_owned(), incidents, ..History::default() };
+    Ok(Inputs { history, repositories: BTreeSet::new() })
+}
+
+fn derived(history: &History, rules: &Rules) -> Derived {
+    if history.service != NO_SERVICE {
+        return dora::derive(history, rules);
+    }
+    let incidents = history.incidents.iter().map(|incident| dora::derive::without_service(incident, rules));
+    Derived { service: NO_SERVICE.to_owned(), incidents: incidents.collect(), ..Derived::default() }
+}
+
+/// The rows of one service as of now, whether they are projected or not.
+///
+/// # Errors
+/// The database does not answer, or holds what cannot be read.
+pub async fn rows_of(store: &Store, rules: &Arc<Rules>, service: &str) -> Result<Derived, StoreError> {
+    let history = load(&mut store.read().await?, rules, service).await?.history;
+    let rules = Arc::clone(rules);
+    blocking(move || derived(&history, &rules)).await
+}
+
+/// Keeps long computations from holding up a thread that others wait for.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| StoreError::Io(std::io::Error::other(error)))
+}

@@ -1,0 +1,229 @@
+//! Azure DevOps' service hooks, on the sample payloads of its documentation
+//! (<https://learn.microsoft.com/azure/devops/service-hooks/events>), less what nobody reads.
+
+use devpulse::config::EnvironmentNames;
+use devpulse::config::model::Pipelines;
+use devpulse::event::{ChangeEvent, DeliveryEvent, DeploymentEvent, DeploymentOutcome};
+use devpulse::ingest::azure_devops::{Context, parse};
+use devpulse::ingest::fault::Fault;
+use devpulse::ingest::source::{Reading, Skip};
+use devpulse::time::Timestamp;
+use serde_json::{Value, json};
+
+use crate::support::mutilate::everywhere;
+
+fn stage() -> Value {
+    json!({"id": "ac1dd6da-af30-43cb-8434-e1005864b0a3", "eventType": "ms.vss-pipelines.stage-state-changed-event",
+        "publisherId": "pipelines", "message": {"text": "Run 2 stage __default succeeded."},
+        "resource": {
+            "stage": {"_links": {"web": {"href": "https://codedev.ms/org/863d0a5b/_build/results?buildId=2"}},
+                "id": "00000000-0000-0000-0000-000000000000", "name": "__default", "displayName": null,
+                "state": "completed", "result": "succeeded"},
+            "run": {"pipeline": {"id": 2, "revision": 2, "name": "TEST-CI", "folder": "\\"}, "state": "completed",
+                "result": "succeeded", "createdDate": "2019-12-13T06:10:10.164Z",
+                "finishedDate": "2019-12-13T06:10:10.164Z", "id": 2, "name": "2"},
+            "pipeline": {"id": 2, "revision": 2, "name": "TEST-CI", "folder": "\\"}},
+        "resourceVersion": "5.1-preview.1", "createdDate": "2019-12-13T06:10:10.186Z"})
+}
+
+fn release() -> Value {
+    json!({"id": "7b2d3e5f", "eventType": "ms.vss-release.deployment-completed-event", "publisherId": "rm",
+        "resource": {
+            "environment": {"id": 5, "releaseId": 0, "name": "Dev", "status": "succeeded", "rank": 1,
+                "modifiedOn": "2016-01-21T08:19:17.26Z", "release": {"id": 1, "name": "Release-1"}},
+            "project": {"id": "00000000-0000-0000-0000-000000000000", "name": "Fabrikam"}},
+        "resourceVersion": "3.0-preview.1", "createdDate": "2016-09-19T13:03:28.5345098Z"})
+}
+
+fn build() -> Value {
+    json!({"id": "4a5d99d6-1c75-4e53-91b9-ee80057d4ce3", "eventType": "build.complete", "publisherId": "tfs",
+        "resource": {"uri": "vstfs:///Build/Build/2", "id": 2, "buildNumber": "ConsumerAddressModule_20150407.1",
+            "startTime": "2015-04-07T18:04:06.83Z", "finishTime": "2015-04-07T18:06:10.69Z", "reason": "manual",
+            "status": "succeeded", "sourceGetVersion": "LG:refs/heads/master:600c52d2d5b655caa111abfd863e5a9bd304bb0e",
+            "definition": {"definitionType": "xaml", "id": 2, "name": "ConsumerAddressModule"}},
+        "resourceVersion": "1.0", "createdDate": "2016-09-19T13:03:26.4285528Z"})
+}
+
+fn push() -> Value {
+    let person =
+        json!({"name": "Jamal Hartnett", "email": "fabrikamfiber4@hotmail.com", "date": "2015-02-25T19:01:00Z"});
+    json!({"id": "03c164c2-8912-4d5e-8009-3707d5f83734", "eventType": "git.push", "publisherId": "tfs",
+        "resource": {
+            "commits": [{"commitId": "33b55f7cb7e7e245323987634f960cf4a6e6bc74", "author": person, "committer": person,
+                "comment": "Fixed bug in web.config file"}],
+            "refUpdates": [{"name": "refs/heads/master", "oldObjectId": "aad331d8d3b131fa9ae03cf5e53965b51942618a",
+                "newObjectId": "33b55f7cb7e7e245323987634f960cf4a6e6bc74"}],
+            "repository": {"name": "Fabrikam-Fiber-Git", "defaultBranch": "refs/heads/master",
+                "project": {"name": "Fabrikam-Fiber-Git", "state": "wellFormed"}},
+            "pushId": 14, "date": "2014-05-02T19:17:13.3309587Z"},
+        "resourceVersion": "1.0", "createdDate": "2016-09-19T13:03:27.0379153Z"})
+}
+
+fn pull_request() -> Value {
+    json!({"id": "6872ee8c", "eventType": "git.pullrequest.merged", "publisherId": "tfs",
+        "resource": {
+            "repository": {"name": "Fabrikam", "project": {"name": "Fabrikam"}, "defaultBranch": "refs/heads/master"},
+            "pullRequestId": 1, "status": "completed", "creationDate": "2014-06-17T16:55:46.589889Z",
+            "closedDate": "2014-06-30T18:59:12.3660573Z", "title": "my first pull request",
+            "sourceRefName": "refs/heads/mytopic", "targetRefName": "refs/heads/master", "mergeStatus": "succeeded",
+            "lastMergeCommit": {"commitId": "eef717f69257a6333f221566c1c987dc94cc0d72"}},
+        "resourceVersion": "1.0", "createdDate": "2016-09-19T13:03:27.3156388Z"})
+}
+
+fn read(body: &Value, deployments: &[(&str, &str)]) -> Result<Reading, Fault> {
+    let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+    let services = map(&[("ConsumerAddressModule", "addresses")]);
+    let settings = Pipelines { secret: "s".into(), deployments: map(deployments), services };
+    let (received_at, environments) = (Timestamp::from_seconds(0), EnvironmentNames::new(&[]));
+    parse(&body.to_string(), &Context { received_at, settings: &settings, services: &[], environments })
+}
+
+fn events(body: &Value, deployments: &[(&str, &str)]) -> Vec<DeliveryEvent> {
+    match read(body, deployments) {
+        Ok(Reading::Facts(facts)) => facts.into_iter().map(|fact| fact.event).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn deployed(body: &Value, name: &str) -> DeploymentEvent {
+    match events(body, &[(name, "production")]).remove(0) {
+        DeliveryEvent::Deployment(event) => event,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn changed(body: &Value) -> ChangeEvent {
+    match events(body, &[]).remove(0) {
+        DeliveryEvent::Change(event) => event,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn why(body: &Value, name: &str) -> Skip {
+    match read(body, &[(name, "production")]) {
+        Ok(Reading::Skipped(why, _)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn with(body: &Value, pointer: &str, value: &str) -> Value {
+    let mut body = body.clone();
+    *body.pointer_mut(pointer).unwrap() = json!(value);
+    body
+}
+
+#[test]
+fn stages_that_the_configuration_names_are_deployments() {
+    for name in ["__default", "TEST-CI/__default"] {
+        let event = deployed(&stage(), name);
+        assert_eq!((event.key.source.as_str(), event.key.id.as_str()), ("azure_devops/TEST-CI", "run/2/__default"));
+        assert_eq!(event.time.to_string(), "2019-12-13T06:10:10.186Z");
+        assert_eq!((event.service.as_str(), event.environment.as_str()), ("TEST-CI", "production"));
+        assert_eq!(event.url.as_deref(), Some("https://codedev.ms/org/863d0a5b/_build/results?buildId=2"));
+    }
+    assert_eq!(why(&stage(), "TEST-CI"), Skip::NotConfigured);
+    for (result, outcome) in [
+        ("partiallySucceeded", DeploymentOutcome::Succeeded),
+        ("failed", DeploymentOutcome::Failed),
+        ("canceled", DeploymentOutcome::Cancelled),
+    ] {
+        assert_eq!(deployed(&with(&stage(), "/resource/stage/result", result), "__default").outcome, outcome);
+    }
+    assert_eq!(why(&with(&stage(), "/resource/stage/result", "skipped"), "__default"), Skip::NoChange);
+    let running = with(&stage(), "/resource/stage/state", "running");
+    assert_eq!(deployed(&running, "__default").outcome, DeploymentOutcome::InProgress);
+    assert_eq!(deployed(&running, "__default").key, deployed(&stage(), "__default").key);
+    assert_eq!(why(&with(&stage(), "/resource/stage/state", "waiting"), "__default"), Skip::NoChange);
+    // What newer organisations send besides.
+    let mut newer = stage();
+    newer["resource"]["repositories"] = json!([{"type": "Git", "url": "https://a@dev.azure.com/a/viva/_git/shop"}]);
+    newer["resource"]["run"]["resources"] = json!({"repositories": {"self": {"refName": "refs/tags/v1.4.2", "version": "600c52d2d5b655caa111abfd863e5a9bd304bb0e"}}});
+    let event = deployed(&newer, "__default");
+    assert_eq!((event.repository.as_deref(), event.service.as_str()), (Some("viva/shop"), "shop"));
+    assert_eq!(event.commit.as_deref(), Some("600c52d2d5b655caa111abfd863e5a9bd304bb0e"));
+    assert_eq!(event.version.as_deref(), Some("v1.4.2"));
+}
+
+#[test]
+fn releases_and_builds_that_the_configuration_names_are_deployments() {
+    let event = deployed(&release(), "Dev");
+    assert_eq!((event.key.source.as_str(), event.key.id.as_str()), ("azure_devops/Fabrikam", "release/1/5/1"));
+    assert_eq!(event.time.to_string(), "2016-09-19T13:03:28.534509Z");
+    assert_eq!(
+        deployed(&with(&release(), "/resource/environment/status", "rejected"), "Dev").outcome,
+        DeploymentOutcome::Failed
+    );
+    let mut again = release();
+    again["resource"]["deployment"] = json!({"attempt": 2});
+    again["resource"]["environment"]["releaseDefinition"] = json!({"name": "Fabrikam.CD"});
+    assert_eq!(deployed(&again, "Fabrikam.CD/Dev").key.id, "release/1/5/2", "deployed once more");
+
+    let event = deployed(&build(), "ConsumerAddressModule");
+    assert_eq!((event.key.id.as_str(), event.service.as_str()), ("build/2", "addresses"));
+    assert_eq!(event.commit.as_deref(), Some("600c52d2d5b655caa111abfd863e5a9bd304bb0e"));
+    assert_eq!(event.time.to_string(), "2015-04-07T18:06:10.690Z");
+    let mut newer = build();
+    newer["resource"]["status"] = json!("completed");
+    newer["resource"]["result"] = json!("failed");
+    newer["resource"]["sourceVersion"] = json!("8f3c2d1a9b");
+    let event = deployed(&newer, "ConsumerAddressModule");
+    assert_eq!((event.outcome, event.commit.as_deref()), (DeploymentOutcome::Failed, Some("8f3c2d1a9b")));
+}
+
+#[test]
+fn pushes_and_completed_pull_requests_are_changes() {
+    let change = changed(&push());
+    assert_eq!(change.repository, "Fabrikam-Fiber-Git/Fabrikam-Fiber-Git");
+    assert_eq!(change.authored_at.unwrap().to_string(), "2015-02-25T19:01:00Z");
+    assert_eq!(change.merged_at.unwrap().to_string(), "2014-05-02T19:17:13.330958Z");
+    assert!(!change.merge && changed(&with(&push(), "/resource/commits/0/comment", "Merged PR 7: x")).merge);
+    assert_eq!(why(&with(&push(), "/resource/refUpdates/0/name", "refs/heads/topic"), ""), Skip::NotMerged);
+    let mut several = push();
+    several["resource"]["refUpdates"] = json!([{"name": "refs/heads/master"}, {"name": "refs/heads/topic"}]);
+    assert_eq!(why(&several, ""), Skip::NotMerged);
+
+    let change = changed(&pull_request());
+    let pull = change.pull_request.unwrap();
+    assert_eq!(change.sha, "eef717f69257a6333f221566c1c987dc94cc0d72");
+    assert_eq!((pull.number, pull.merged_at.unwrap().to_string().as_str()), (1, "2014-06-30T18:59:12.366057Z"));
+    // The event comes for every attempt to merge.
+    assert_eq!(why(&with(&pull_request(), "/resource/status", "active"), ""), Skip::NotMerged);
+    assert_eq!(why(&with(&pull_request(), "/resource/targetRefName", "refs/heads/release"), ""), Skip::NotMerged);
+}
+
+#[test]
+fn mutilated_bodies_get_an_outcome_too() {
+    for body in [stage(), release(), build(), push(), pull_request()] {
+        let places = everywhere(&body, 6, |body| read(body, &[("__default", "production"), ("Dev", "production")]));
+        assert!(places > 10);
+    }
+}
+
+#[test]
+fn what_is_missing_is_named_and_the_rest_is_skipped() {
+    for (mut body, field) in [
+        (stage(), "/eventType"),
+        (stage(), "/resource"),
+        (stage(), "/resource/stage/name"),
+        (stage(), "/resource/run/id"),
+        (stage(), "/resource/pipeline/name"),
+        (release(), "/resource/environment/name"),
+        (release(), "/resource/environment/release/id"),
+        (release(), "/resource/project/name"),
+        (build(), "/resource/status"),
+        (build(), "/resource/definition"),
+        (push(), "/resource/repository/defaultBranch"),
+        (push(), "/resource/commits/0/commitId"),
+        (pull_request(), "/resource/closedDate"),
+    ] {
+        *body.pointer_mut(field).unwrap() = Value::Null;
+        assert_eq!(read(&body, &[]).unwrap_err().pointer(), field);
+    }
+    for (kind, expected) in [
+        ("ms.vss-pipelines.run-state-changed-event", Skip::CountedElsewhere),
+        ("ms.vss-release.deployment-started-event", Skip::NoChange),
+        ("workitem.created", Skip::UnusedEvent),
+    ] {
+        assert_eq!(why(&with(&stage(), "/eventType", kind), "__default"), expected);
+    }
+}
