@@ -25,7 +25,7 @@ test: ## Install what the tests need, start a temporary PostgreSQL and run every
 check: ## Format, clippy, documentation, dependency policy, Prometheus rules
 	tests/check
 
-bench: ## Durable events per second and the time from event to rollback call, on this machine
+bench: ## Durable events per second, from event to rollback call, questions over a long history; on this machine
 	tests/bench $(ARGS)
 
 fmt: ## Format the code

@@ -2,11 +2,14 @@
 //!
 //! Every key stands with its default and its meaning in `src/config/default.yaml`.
 
-use std::collections::BTreeMap;
+mod sources;
+
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
+
+pub use sources::{Alertmanager, Bitbucket, CloudEvents, GitHub, GitLab, Labelled, PagerDuty, Pipelines, Sources};
 
 /// Whether HAProxy takes the text as one argument of a command, whatever it stands in.
 pub fn is_haproxy_argument(text: &str) -> bool {
@@ -217,106 +220,6 @@ pub struct Alerts {
 pub enum Severity {
     Ticket,
     Page,
-}
-
-#[derive(Debug, Clone, Default)]
-pub struct Sources {
-    pub github: Option<GitHub>,
-    pub alertmanager: Alertmanager,
-    pub pagerduty: Option<PagerDuty>,
-    pub gitlab: Option<GitLab>,
-    pub jenkins: Option<Pipelines>,
-    pub circleci: Option<Pipelines>,
-    pub azure_devops: Option<Pipelines>,
-    pub bitbucket: Option<Bitbucket>,
-}
-
-impl Sources {
-    /// Names of those that are configured.
-    pub fn configured(&self) -> Vec<&'static str> {
-        let all = [
-            ("azure_devops", self.azure_devops.is_some()),
-            ("bitbucket", self.bitbucket.is_some()),
-            ("circleci", self.circleci.is_some()),
-            ("github", self.github.is_some()),
-            ("gitlab", self.gitlab.is_some()),
-            ("jenkins", self.jenkins.is_some()),
-            ("pagerduty", self.pagerduty.is_some()),
-        ];
-        all.into_iter().filter(|(_, configured)| *configured).map(|(name, _)| name).collect()
-    }
-}
-
-#[derive(Debug, Clone)]
-pub struct PagerDuty {
-    pub secret: SecretString,
-    /// PagerDuty's id or name of a service → the service.
-    pub services: BTreeMap<String, String>,
-    /// Where its incidents happen.
-    pub environment: Option<String>,
-}
-
-/// How alerts of Alertmanager and Grafana become incidents.
-#[derive(Debug, Clone)]
-pub struct Alertmanager {
-    /// Labels that name the service, the environment and the severity.
-    pub service_label: String,
-    pub environment_label: String,
-    pub severity_label: String,
-    /// Names of alerts that are no incidents.
-    pub ignore: Vec<String>,
-}
-
-impl Default for Alertmanager {
-    fn default() -> Self {
-        Self {
-            service_label: "service".to_owned(),
-            environment_label: "environment".to_owned(),
-            severity_label: "severity".to_owned(),
-            ignore: vec!["Watchdog".to_owned()],
-        }
-    }
-}
-
-#[derive(Debug, Clone)]
-pub struct GitHub {
-    pub secret: SecretString,
-    /// Labels that make an issue an incident.
-    pub incident_labels: Vec<String>,
-    /// Names of workflows whose runs are deployments, with the environment they deploy to.
-    pub deployment_workflows: BTreeMap<String, String>,
-    /// Environment of deployments by GitHub whose payload's name matches no environment: kept as is.
-    pub default_environment: Option<String>,
-    /// Environment of releases, which are deployments; without it they are none.
-    pub releases: Option<String>,
-}
-
-#[derive(Debug, Clone)]
-pub struct GitLab {
-    /// The secret token, or the signing token (`whsec_…`).
-    pub secret: SecretString,
-    /// Labels that make an issue an incident; work items of the type incident are without.
-    pub incident_labels: Vec<String>,
-    /// Environment of deployments whose environment matches none: kept as is.
-    pub default_environment: Option<String>,
-}
-
-#[derive(Debug, Clone)]
-pub struct Bitbucket {
-    /// With the names of commit statuses that are deployments.
-    pub pipelines: Pipelines,
-    /// Branches whose commits are merged: payloads do not say which branch is the main one.
-    pub main_branches: Vec<String>,
-}
-
-/// A CI system, and which of its runs are deployments.
-#[derive(Debug, Clone)]
-pub struct Pipelines {
-    pub secret: SecretString,
-    /// Names of jobs, workflows or stages → the environment that their runs deploy to.
-    pub deployments: BTreeMap<String, String>,
-    /// The same names → the service that they deploy.
-    pub services: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone)]

@@ -9,8 +9,8 @@ use url::Url;
 
 use super::catalogue::{reference, refuse_twice};
 use super::model::{
-    Alertmanager, Bitbucket, Email, GitHub, GitLab, PagerDuty, Pipelines, Receiver, Route, Slack, Smtp, Sources,
-    Webhook, signing_key,
+    Alertmanager, Bitbucket, CloudEvents, Email, GitHub, GitLab, Labelled, PagerDuty, Pipelines, Receiver, Route,
+    Slack, Smtp, Sources, Webhook, signing_key,
 };
 use super::reader::{Scalar, Section};
 use super::scalar::{duration, http_url, one_of, secret, secret_url, text};
@@ -35,7 +35,25 @@ pub(super) fn sources(at: &Section<'_>) -> Sources {
         azure_devops: at.optional_section("azure_devops", "secret", |at| pipelines(at, "deployment_stages")),
         bitbucket: at.optional_section("bitbucket", "secret", bitbucket),
         pagerduty: at.optional_section("pagerduty", "secret", pagerduty),
+        opsgenie: at.optional_section("opsgenie", "secret", labelled),
+        argocd: at.optional_section("argocd", "secret", labelled),
+        flux: at.optional_section("flux", "secret", labelled),
+        cloudevents: at.inner("cloudevents", |at| Some(cloudevents(at))).unwrap_or_default(),
     }
+}
+
+fn labelled(at: &Section<'_>) -> Option<Labelled> {
+    let secret = at.required("secret", secret);
+    let service_label = at.or("service_label", "service".to_owned(), text);
+    let environment_label = at.or("environment_label", "environment".to_owned(), text);
+    let services = at.texts("services", text);
+    let environment = at.optional("environment", text).map(|found| found.value);
+    Some(Labelled { secret: secret?, service_label, environment_label, services, environment })
+}
+
+fn cloudevents(at: &Section<'_>) -> CloudEvents {
+    let services = at.texts("services", text);
+    CloudEvents { services, environment: at.optional("environment", text).map(|found| found.value) }
 }
 
 fn pagerduty(at: &Section<'_>) -> Option<PagerDuty> {

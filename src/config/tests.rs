@@ -21,6 +21,9 @@ fn secrets() -> Variables {
         ("AZURE_DEVOPS_WEBHOOK_SECRET", "a"),
         ("BITBUCKET_WEBHOOK_SECRET", "b"),
         ("CIRCLECI_WEBHOOK_SECRET", "c"),
+        ("OPSGENIE_WEBHOOK_SECRET", "o"),
+        ("ARGOCD_WEBHOOK_SECRET", "a"),
+        ("FLUX_WEBHOOK_SECRET", "f"),
         ("SLACK_TOKEN", "xoxb"),
         ("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x"),
         ("HOOK_SECRET", "h"),
@@ -57,7 +60,9 @@ fn the_defaults_load() {
 }
 
 /// Keys of list items and optional sections that have a default.
-const OPTIONAL: [&str; 24] = [
+const OPTIONAL: [&str; 26] = [
+    "service_label",
+    "environment_label",
     "time_zone",
     "week_starts_on",
     "window",

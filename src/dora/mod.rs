@@ -1,10 +1,10 @@
 //! Delivery metrics: pure functions from deployments, changes and incidents to numbers and
 //! explanations.
 //!
-//! `derive` turns the history of one service into rows; `select` puts the rows of several services
-//! together; `count` says which rows a metric counts in a window and why it leaves others out;
-//! `figure` makes numbers of them and `explain` shows them. Numbers and explanations come from the
-//! same rows, so that they cannot disagree.
+//! `derive` turns the history of one service into rows; `split` keeps them by month; `select` puts
+//! the months of several services together; `count` judges which rows a metric counts in a window
+//! and why it leaves others out; `figure` makes numbers of them and `explain` shows them. Numbers and
+//! explanations come from the same judgement, so that they cannot disagree.
 //!
 //! **Invariant:** nothing here reads a clock, a database or the network.
 

@@ -123,7 +123,8 @@ impl Claim {
     }
 }
 
-fn bearer(authorization: &str) -> Option<&str> {
+/// The token of `Bearer TOKEN`.
+pub fn bearer(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

@@ -1,6 +1,5 @@
 //! `POST /api/v1/events`: the native API.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
@@ -15,29 +14,23 @@ use super::auth::Scope;
 use super::body::single_header;
 use super::event_schema::EventBody;
 use super::params::{Nothing, Params, one_of};
+use super::taking::{self, Reading};
 use super::{Caller, Problem};
 use crate::app::App;
 use crate::config::{Config, EnvironmentNames};
-use crate::dora::{self, Rules};
-use crate::event::{Counting, DeliveryEvent};
 use crate::ingest::budget::Hold;
-use crate::ingest::committer::{Committed, RequestKey, Submission};
+use crate::ingest::committer::RequestKey;
 use crate::ingest::decode::{self, Encoding};
+use crate::ingest::items::Parsed;
 use crate::ingest::key::request_key;
-use crate::ingest::metrics::count_events;
-use crate::ingest::native::{self, Context, Parsed};
-use crate::ingest::receipt::{Pending, Receipt};
+use crate::ingest::native::{self, Context};
+use crate::ingest::receipt::Receipt;
 use crate::ingest::tally;
-use crate::store::{self, StoreError};
 use crate::time::Timestamp;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Batches of lines above this are answered with counts only, unless items are asked for.
 const ITEMS_BY_DEFAULT: usize = 100;
-/// Accepted events of one receipt that are looked up for what they count in.
-const EXPLAINED_AT_MOST: usize = 500;
-/// Bodies above this, and compressed ones, are read on a thread where they hold nobody up.
-const READ_ASIDE_BYTES: usize = 128 * 1024;
 
 pub fn configure(routes: &mut ServiceConfig) {
     routes.service(post_events);
@@ -110,61 +103,9 @@ pub async fn post_events(
     let mut hold = app.bodies.hold();
     let raw = decode::read(payload, config.ingest.max_body_bytes, &mut hold).await?;
     let received_at = app.clock.now();
-    let reading = incoming.read(raw, hold, Arc::clone(&config), received_at).await?;
-    let committed = submit(&app, reading.submission).await?;
-    for ((kind, outcome), events) in reading.pending.tally(&committed) {
-        count_events(kind, outcome, events);
-        app.tally.add(tally::NATIVE, outcome.into(), events, received_at);
-    }
-    let mut countings = if reading.with_items {
-        countings(&app, &config, reading.pending.accepted(&committed)).await
-    } else {
-        HashMap::new()
-    };
-    let counting = |index| countings.remove(&index);
-    Ok(web::Json(reading.pending.receipt(&committed, reading.with_items, counting)))
-}
-
-/// What each accepted event counts in, by its index. The events are on disk: whatever goes wrong
-/// here costs the receipt this part, never the request.
-async fn countings(
-    app: &App,
-    config: &Config,
-    events: impl Iterator<Item = (usize, &DeliveryEvent)>,
-) -> HashMap<usize, Counting> {
-    let mut events = events.take(EXPLAINED_AT_MOST).peekable();
-    let mut countings = HashMap::new();
-    if events.peek().is_none() {
-        return countings;
-    }
-    let rules = Rules::new(config);
-    let explained: Result<(), StoreError> = async {
-        let mut conn = app.store.read().await?;
-        for (index, event) in events {
-            if let Some(accepted) = store::receipt::accepted(&mut conn, &rules, event).await? {
-                countings.insert(index, dora::receipt::counting(&accepted));
-            }
-        }
-        Ok(())
-    }
-    .await;
-    if let Err(error) = explained {
-        tracing::warn!(%error, "a receipt goes out without what its events count in");
-    }
-    countings
-}
-
-async fn submit(app: &App, submission: Submission) -> Result<Committed, Problem> {
-    if submission.facts.is_empty() && submission.telemetry.is_empty() && submission.keyed.is_empty() {
-        return Ok(Committed::Taken { facts: Vec::new(), keyed: Vec::new() });
-    }
-    match app.committer.submit(submission).await? {
-        Committed::KeyReused => {
-            let detail = "this Idempotency-Key came before with another body: use a new key for a new request";
-            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", detail))
-        }
-        committed => Ok(committed),
-    }
+    let (bytes, encoding, settings) = (raw.len(), incoming.encoding, Arc::clone(&config));
+    let reading = taking::read(bytes, encoding, move || incoming.read(raw, hold, &settings, received_at)).await?;
+    reading.take_in(&app, &config, tally::NATIVE).await.map(web::Json)
 }
 
 /// What the request says about its body, and who sends it.
@@ -174,15 +115,6 @@ struct Incoming {
     lines: bool,
     idempotency_key: Option<String>,
     detail: Option<Detail>,
-}
-
-/// A body that was read.
-struct Reading {
-    pending: Pending,
-    submission: Submission,
-    with_items: bool,
-    /// What was read of it is about as large.
-    _hold: Hold,
 }
 
 impl Incoming {
@@ -196,27 +128,7 @@ impl Incoming {
         })
     }
 
-    async fn read(
-        self,
-        raw: Bytes,
-        hold: Hold,
-        config: Arc<Config>,
-        received_at: Timestamp,
-    ) -> Result<Reading, Problem> {
-        if raw.len() <= READ_ASIDE_BYTES && self.encoding == Encoding::Identity {
-            return self.read_here(raw, hold, &config, received_at);
-        }
-        let aside = web::block(move || self.read_here(raw, hold, &config, received_at));
-        aside.await.map_err(|_| Problem::unavailable("the server is stopping"))?
-    }
-
-    fn read_here(
-        &self,
-        raw: Bytes,
-        mut hold: Hold,
-        config: &Config,
-        received_at: Timestamp,
-    ) -> Result<Reading, Problem> {
+    fn read(&self, raw: Bytes, mut hold: Hold, config: &Config, received_at: Timestamp) -> Result<Reading, Problem> {
         let body = decode::decode(raw, self.encoding, config.ingest.max_decoded_bytes, &mut hold)?;
         let context = Context {
             received_at,
@@ -224,12 +136,9 @@ impl Incoming {
             max_items: config.ingest.max_items,
             environments: EnvironmentNames::new(&config.environments),
         };
-        let mut parsed = native::parse(decode::utf8(&body)?, self.lines, &context)?;
+        let parsed = native::parse(decode::utf8(&body)?, self.lines, &context)?;
         let with_items = self.wants_items(&parsed);
-        let pending = Pending::of(&mut parsed);
-        let Parsed { facts, telemetry, keyed, .. } = parsed;
-        let submission = Submission { received_at, request: self.request_key(&body), facts, telemetry, keyed };
-        Ok(Reading { pending, submission, with_items, _hold: hold })
+        Ok(Reading::of(parsed, received_at, self.request_key(&body), with_items, hold))
     }
 
     fn wants_items(&self, parsed: &Parsed) -> bool {

@@ -4,6 +4,7 @@ pub mod alerts;
 pub mod auth;
 mod body;
 pub mod changes;
+mod cloudevents;
 pub mod compare;
 mod connections;
 pub mod deployments;
@@ -37,6 +38,7 @@ pub mod slos;
 mod slow;
 mod sources;
 mod stream;
+mod taking;
 pub mod webhooks;
 
 pub use auth::Caller;

@@ -3,8 +3,8 @@
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
-    alerts, changes, compare, deployments, dora, events, findings, health, incidents, index, links, metrics, openapi,
-    quarantine, rollbacks, services, slos, sources, stream, webhooks,
+    alerts, changes, cloudevents, compare, deployments, dora, events, findings, health, incidents, index, links,
+    metrics, openapi, quarantine, rollbacks, services, slos, sources, stream, webhooks,
 };
 use crate::config::Config;
 
@@ -14,7 +14,8 @@ pub fn configure(routes: &mut ServiceConfig) {
     routes.service(index::index);
     routes.service(metrics::scrape).service(openapi::describe);
     routes.service(stream::listen);
-    routes.configure(events::configure).configure(webhooks::configure).configure(sources::configure);
+    routes.configure(events::configure).configure(cloudevents::configure);
+    routes.configure(webhooks::configure).configure(sources::configure);
     routes.configure(dora::configure).configure(compare::configure).configure(services::configure);
     routes.configure(deployments::configure).configure(changes::configure).configure(incidents::configure);
     routes.configure(links::configure).configure(findings::configure);

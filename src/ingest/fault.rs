@@ -24,6 +24,12 @@ impl Fault {
         Self(Box::new(Place { pointer: String::new(), detail, malformed: true }))
     }
 
+    /// The same inside of what stands at `at`: then it is a part that cannot be read, not the whole.
+    #[must_use]
+    pub fn within(self, at: &str) -> Self {
+        Self(Box::new(Place { pointer: format!("{at}{}", self.0.pointer), malformed: false, ..*self.0 }))
+    }
+
     pub fn is_malformed(&self) -> bool {
         self.0.malformed
     }

@@ -38,6 +38,7 @@ pub enum Outcome {
     Accepted,
     Duplicate,
     Invalid,
+    Skipped,
 }
 
 impl Outcome {
@@ -46,6 +47,7 @@ impl Outcome {
             Self::Accepted => "accepted",
             Self::Duplicate => "duplicate",
             Self::Invalid => "invalid",
+            Self::Skipped => "skipped",
         }
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::fault::{Fault, ID, NAME, TITLE, URL};
 use super::key::fact_known_by;
+use super::names::ServiceNames;
 use super::source::{Reading, Skip};
 use super::wire::{Field, Raw, Text, object, read};
 use crate::config::model::{PagerDuty, Service};
@@ -96,25 +97,14 @@ pub fn parse(body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
     Ok(Reading::Facts(vec![fact_known_by(&[SOURCE, &event_id], DeliveryEvent::Incident(incident), body)]))
 }
 
-/// As configured by PagerDuty's id or name of its service; else the configured service of that name,
-/// however it is written (`API Service` is `api-service`); else that name itself.
 fn service(data: &Incident<'_>, context: &Context<'_>) -> Option<String> {
     let Field::Given(reference) = &data.service else { return None };
     let names = [&reference.id, &reference.summary].into_iter().filter_map(|field| match field {
         Field::Given(name) => Some(&**name),
         _ => None,
     });
-    let names: Vec<&str> = names.collect();
-    if let Some(mapped) = names.iter().find_map(|name| context.settings.services.get(*name)) {
-        return Some(mapped.clone());
-    }
-    let name = names.last().filter(|name| NAME.check(name).is_ok())?;
-    let known = context.services.iter().find(|service| plain(&service.name) == plain(name));
-    Some(known.map_or_else(|| (*name).to_owned(), |service| service.name.clone()))
-}
-
-fn plain(name: &str) -> String {
-    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    let known = ServiceNames { mapped: &context.settings.services, services: context.services };
+    known.of(&names.collect::<Vec<_>>())
 }
 
 fn severity(data: &Incident<'_>) -> Option<String> {

@@ -104,7 +104,7 @@ pub fn service_named<'a>(services: &[&'a Service], hints: &[&str]) -> Option<&'a
 }
 
 /// What stands before and after `name` where it is a word of its own in `text`, whatever its case.
-fn word<'t>(text: &'t str, name: &str) -> Option<(&'t str, &'t str)> {
+pub fn word<'t>(text: &'t str, name: &str) -> Option<(&'t str, &'t str)> {
     if name.is_empty() {
         return None;
     }

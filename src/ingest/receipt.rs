@@ -7,8 +7,9 @@ use utoipa::ToSchema;
 
 use super::committer::Committed;
 use super::fault::Fault;
+use super::items::{Fate, Item, Parsed};
 use super::metrics::Outcome;
-use super::native::{Fate, Item, Parsed};
+use super::source::Skip;
 use crate::event::{Counting, DeliveryEvent};
 
 /// What became of a request's events; `items` in the order of the body, absent in a summary.
@@ -20,6 +21,9 @@ pub struct Receipt {
     pub duplicate: usize,
     /// Not taken in; sending it again unchanged is of no use.
     pub invalid: usize,
+    /// Of no use to DevPulse, see `reason`; only CloudEvents are skipped.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub skipped: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<Vec<ItemReceipt>>,
 }
@@ -35,6 +39,14 @@ pub struct ItemReceipt {
     pub counting: Option<Counting>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ItemError>,
+    /// Why it was skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -70,11 +82,15 @@ impl Pending {
         self.events.iter().enumerate().filter(|(index, _)| is_new(&Fate::Fact(*index), committed))
     }
 
-    /// How many items of each kind had each outcome.
-    pub fn tally(&self, committed: &Committed) -> BTreeMap<(&'static str, Outcome), u64> {
+    /// How many items of each kind had each outcome, and why those that were skipped were.
+    pub fn tally(&self, committed: &Committed) -> BTreeMap<(&'static str, Outcome, Option<Skip>), u64> {
         let mut tally = BTreeMap::new();
         for item in &self.items {
-            *tally.entry((item.kind, outcome(&item.fate, committed))).or_default() += 1;
+            let skip = match &item.fate {
+                Fate::Skipped(skip, _) => Some(*skip),
+                _ => None,
+            };
+            *tally.entry((item.kind, outcome(&item.fate, committed), skip)).or_default() += 1;
         }
         tally
     }
@@ -93,6 +109,7 @@ impl Pending {
                 Outcome::Accepted => receipt.accepted += 1,
                 Outcome::Duplicate => receipt.duplicate += 1,
                 Outcome::Invalid => receipt.invalid += 1,
+                Outcome::Skipped => receipt.skipped += 1,
             }
             if let Some(items) = &mut receipt.items {
                 items.push(self.item(&item.fate, outcome, &mut counting));
@@ -105,23 +122,28 @@ impl Pending {
         let id = match fate {
             Fate::Fact(index) => self.events.get(*index).map(|event| event.key().id.clone()),
             Fate::Keyed { id, .. } | Fate::Repeated { id } => Some(id.to_string()),
-            Fate::Added | Fate::Invalid(_) => None,
+            Fate::Added | Fate::Skipped(..) | Fate::Invalid(_) => None,
         };
         let error = match fate {
             Fate::Invalid(fault) => Some(ItemError::from(fault)),
+            _ => None,
+        };
+        let reason = match fate {
+            Fate::Skipped(_, words) => Some(words.clone()),
             _ => None,
         };
         let counting = match (outcome, fate) {
             (Outcome::Accepted, Fate::Fact(index)) => counting(*index),
             _ => None,
         };
-        ItemReceipt { outcome, id, counting, error }
+        ItemReceipt { outcome, id, counting, error, reason }
     }
 }
 
 fn outcome(fate: &Fate, committed: &Committed) -> Outcome {
     match fate {
         Fate::Invalid(_) => Outcome::Invalid,
+        Fate::Skipped(..) => Outcome::Skipped,
         fate if is_new(fate, committed) => Outcome::Accepted,
         _ => Outcome::Duplicate,
     }
@@ -134,7 +156,7 @@ fn is_new(fate: &Fate, committed: &Committed) -> bool {
         Fate::Fact(index) => facts.get(*index).copied().unwrap_or(false),
         Fate::Keyed { index, .. } => keyed.get(*index).copied().unwrap_or(false),
         Fate::Added => true,
-        Fate::Repeated { .. } | Fate::Invalid(_) => false,
+        Fate::Repeated { .. } | Fate::Skipped(..) | Fate::Invalid(_) => false,
     }
 }
 
@@ -207,6 +229,6 @@ mod tests {
     fn a_repeated_request_accepts_nothing() {
         let receipt = pending().receipt(&Committed::Repeated, false, |_| None);
         assert_eq!(serde_json::to_value(&receipt).unwrap(), json!({"accepted":0,"duplicate":5,"invalid":1}));
-        assert_eq!(pending().tally(&Committed::Repeated)[&("request", Outcome::Duplicate)], 3);
+        assert_eq!(pending().tally(&Committed::Repeated)[&("request", Outcome::Duplicate, None)], 3);
     }
 }

@@ -30,6 +30,16 @@ pub enum Became {
 }
 
 impl Became {
+    /// Of an event; `skip` says why it was skipped.
+    pub fn of(outcome: Outcome, skip: Option<Skip>) -> Self {
+        match outcome {
+            Outcome::Accepted => Self::Accepted,
+            Outcome::Duplicate => Self::Duplicate,
+            Outcome::Invalid => Self::Invalid,
+            Outcome::Skipped => Self::Skipped(skip.unwrap_or(Skip::UnusedEvent)),
+        }
+    }
+
     /// As in the database.
     pub const fn name(self) -> &'static str {
         match self {
@@ -46,16 +56,6 @@ impl Became {
         match self {
             Self::Skipped(skip) => skip.name(),
             _ => "",
-        }
-    }
-}
-
-impl From<Outcome> for Became {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Accepted => Self::Accepted,
-            Outcome::Duplicate => Self::Duplicate,
-            Outcome::Invalid => Self::Invalid,
         }
     }
 }

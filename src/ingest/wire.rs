@@ -169,9 +169,9 @@ impl<'de, T: Shape<'de>> Shape<'de> for Vec<Field<T>> {
 
 /// The entries of an object with free keys, in the order they were sent.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entries<'a>(pub Vec<(Text<'a>, Field<Text<'a>>)>);
+pub struct Entries<'a, T = Text<'a>>(pub Vec<(Text<'a>, Field<T>)>);
 
-impl<'de> Shape<'de> for Entries<'de> {
+impl<'de, T: Shape<'de>> Shape<'de> for Entries<'de, T> {
     const EXPECTED: &'static str = "an object";
 
     fn object<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {

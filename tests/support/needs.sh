@@ -47,6 +47,7 @@ missing_packages() {
     has prometheus && has promtool || echo prometheus
     has prometheus-alertmanager || echo prometheus-alertmanager
     [ -n "$(postgres_programs)" ] || echo postgresql
+    has node || echo nodejs
     has npm || echo npm
     if ! has python3; then
         echo python3 python3-venv
@@ -99,7 +100,7 @@ need_python_packages() {
     cp "$wanted" "$venv/installed.txt"
 }
 
-# GitHub's webhook bodies; sets `node_packages`.
+# GitHub's webhook bodies and a sender of CloudEvents; sets `node_packages`.
 need_node_packages() {
     node_packages=$cache/node
     local wanted=$support/node-packages.txt

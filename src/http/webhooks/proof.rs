@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP};
 
 use crate::config::model::signing_key;
+use crate::http::auth::bearer;
 use crate::http::body::single_header;
 use crate::ingest::signature::{Style, is_secret};
 
@@ -25,6 +26,8 @@ pub enum Proof<'c> {
     Password { secret: &'c SecretString },
     /// A signature as <https://www.standardwebhooks.com> has it, no older than five minutes.
     StandardWebhooks { secret: &'c SecretString },
+    /// The secret itself, as `Authorization: Bearer SECRET`.
+    Bearer { secret: &'c SecretString },
 }
 
 /// What is wrong with a proof.
@@ -45,6 +48,10 @@ impl Proof<'_> {
             Self::Token { header, secret } => fits(is_secret(secret, &sent(request, header)?)),
             Self::Password { secret } => fits(is_secret(secret, &password(&sent(request, &AUTHORIZATION)?)?)),
             Self::StandardWebhooks { .. } => standard(request).map(drop),
+            Self::Bearer { secret } => {
+                let sent = sent(request, &AUTHORIZATION)?;
+                fits(bearer(&sent).is_some_and(|token| is_secret(secret, token)))
+            }
         }
     }
 
@@ -55,7 +62,7 @@ impl Proof<'_> {
     pub fn verify(&self, request: &HttpRequest, body: &[u8]) -> Result<(), Doubt> {
         match self {
             Self::Signature { style, header, secret } => fits(style.is_signed(secret, &sent(request, header)?, body)),
-            Self::Token { .. } | Self::Password { .. } => self.claimed(request),
+            Self::Token { .. } | Self::Password { .. } | Self::Bearer { .. } => self.claimed(request),
             Self::StandardWebhooks { secret } => {
                 let (headers, key) = (standard(request)?, signing_key(secret).ok_or(Doubt::Misfit)?);
                 key.verify(body, &headers).map_err(|_| Doubt::Misfit)
@@ -69,6 +76,7 @@ impl Proof<'_> {
             Self::Signature { header, .. } | Self::Token { header, .. } => written(header),
             Self::Password { .. } => "Authorization: Basic".to_owned(),
             Self::StandardWebhooks { .. } => "webhook-signature".to_owned(),
+            Self::Bearer { .. } => "Authorization: Bearer".to_owned(),
         }
     }
 }
@@ -150,5 +158,22 @@ mod tests {
         }
         assert_eq!(proof.claimed(&request(&format!("Bearer {}", STANDARD.encode("a:s3:cret")))), Err(Doubt::Misfit));
         assert_eq!(proof.claimed(&TestRequest::default().to_http_request()), Err(Doubt::Missing));
+    }
+
+    #[test]
+    fn a_bearer_is_a_token_with_its_scheme() {
+        let secret = SecretString::from("s3cret");
+        let proof = Proof::Bearer { secret: &secret };
+        let claimed = |value: &str| {
+            let request = TestRequest::default().insert_header((AUTHORIZATION, value)).to_http_request();
+            assert_eq!(proof.claimed(&request), proof.verify(&request, b"any"));
+            proof.claimed(&request)
+        };
+        assert_eq!((claimed("Bearer s3cret"), claimed("bearer s3cret")), (Ok(()), Ok(())));
+        for wrong in ["s3cret", "Bearer", "Bearer s3cre", "Bearer s3crets", "Basic s3cret"] {
+            assert_eq!(claimed(wrong), Err(Doubt::Misfit), "{wrong}");
+        }
+        assert_eq!(proof.claimed(&TestRequest::default().to_http_request()), Err(Doubt::Missing));
+        assert_eq!(proof.name(), "Authorization: Bearer");
     }
 }

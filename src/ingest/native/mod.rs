@@ -14,23 +14,21 @@ use std::time::Duration;
 
 use super::committer::{Fact, Key};
 use super::fault::{Fault, ID, NAME, SOURCE, suggestion};
-use super::key::{fact, key_of};
+use super::items::{Fate, Item, Parsed, UNKNOWN};
+use super::key::{fact, fact_known_by, key_of};
 use super::wire::{Entries, Field, Text, read};
 use crate::config::EnvironmentNames;
-use crate::event::{DeliveryEvent, TelemetryBatch};
+use crate::event::DeliveryEvent;
 use crate::time::Timestamp;
 use aggregate::Aggregator;
 use shapes::Event;
 use split::Items;
 
 pub use delivery::DEFAULT_SOURCE;
-pub use split::Unreadable;
+pub use split::{Unreadable, batch};
 
 /// 2000-01-01T00:00:00Z: nothing that DevPulse is told happened before.
 const EARLIEST: Timestamp = Timestamp::from_seconds(946_684_800);
-
-/// The type of an item that has none.
-const UNKNOWN: &str = "unknown";
 
 pub const TYPES: [&str; 6] = ["deployment", "change", "incident", "request", "performance", "error"];
 
@@ -45,12 +43,12 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     /// `None` where the sender gave none: then the time of receipt counts.
-    fn time(&self, field: Field<Text<'_>>) -> Result<Option<Timestamp>, Fault> {
+    pub(super) fn time(&self, field: Field<Text<'_>>) -> Result<Option<Timestamp>, Fault> {
         self.moment("/time", field)
     }
 
     /// A time that a clock of the sender's systems showed.
-    fn moment(&self, at: &str, field: Field<Text<'_>>) -> Result<Option<Timestamp>, Fault> {
+    pub(super) fn moment(&self, at: &str, field: Field<Text<'_>>) -> Result<Option<Timestamp>, Fault> {
         let Some(time) = field.moment(at)? else { return Ok(None) };
         if time > self.received_at.plus(self.max_future) {
             let detail = format!(
@@ -66,62 +64,20 @@ impl Context<'_> {
     }
 }
 
-/// One item: its `type` (`unknown` where it could not be read), and what became of it so far.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
-    pub kind: &'static str,
-    pub fate: Fate,
-}
-
-/// Indices point into [`Parsed`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
-    Fact(usize),
-    /// Telemetry without an id: added up.
-    Added,
-    Keyed {
-        index: usize,
-        id: Box<str>,
-    },
-    /// The same item stands earlier in the body.
-    Repeated {
-        id: Box<str>,
-    },
-    Invalid(Fault),
-}
-
-/// Everything that one body said.
-#[derive(Debug, Default)]
-pub struct Parsed {
-    /// In the order of the body.
-    pub items: Vec<Item>,
-    /// Whether the body had one event per line.
-    pub lines: bool,
-    pub facts: Vec<Fact>,
-    pub telemetry: TelemetryBatch,
-    pub keyed: Vec<(Key, TelemetryBatch)>,
-}
-
 /// Reads a body; `lines` where the sender declared one event per line.
 ///
 /// # Errors
 /// [`Unreadable`]: not one item could be read.
 pub fn parse(body: &str, lines: bool, context: &Context<'_>) -> Result<Parsed, Unreadable> {
     let items = split::split(body, lines, context.max_items)?;
-    let mut reader = Reader {
-        context,
-        sums: Aggregator::default(),
-        parsed: Parsed { lines: matches!(items, Items::Lines(_)), ..Parsed::default() },
-        digests: HashSet::new(),
-        keys: HashSet::new(),
-    };
+    let mut reader = Reader::new(context);
+    reader.parsed.lines = matches!(items, Items::Lines(_));
     reader.parsed.items.reserve(items.as_slice().len());
     for raw in items.as_slice() {
         let item = reader.item(raw);
-        reader.parsed.items.push(item);
+        reader.push(item);
     }
-    let mut parsed = reader.parsed;
-    parsed.telemetry = reader.sums.finish(context.environments);
+    let parsed = reader.finish();
     no_line(&parsed)?;
     Ok(parsed)
 }
@@ -137,7 +93,8 @@ fn no_line(parsed: &Parsed) -> Result<(), Unreadable> {
     }
 }
 
-struct Reader<'c> {
+/// Puts items together as they are read.
+pub struct Reader<'c> {
     context: &'c Context<'c>,
     sums: Aggregator,
     parsed: Parsed,
@@ -146,25 +103,54 @@ struct Reader<'c> {
     keys: HashSet<Key>,
 }
 
-impl Reader<'_> {
+/// What the envelope of an event says of it, which has its own id and time.
+#[derive(Debug, Clone, Copy)]
+pub struct Envelope<'a> {
+    /// The sender's name for the event, by which a repetition is recognised.
+    pub parts: &'a [&'a str],
+    pub id: &'a str,
+    /// Counts where the event has none.
+    pub time: Option<Timestamp>,
+}
+
+impl<'c> Reader<'c> {
+    pub fn new(context: &'c Context<'c>) -> Self {
+        let (sums, parsed) = (Aggregator::default(), Parsed::default());
+        Self { context, sums, parsed, digests: HashSet::new(), keys: HashSet::new() }
+    }
+
+    pub fn push(&mut self, item: Item) {
+        self.parsed.items.push(item);
+    }
+
+    pub fn finish(self) -> Parsed {
+        let mut parsed = self.parsed;
+        parsed.telemetry = self.sums.finish(self.context.environments);
+        parsed
+    }
+
     fn item(&mut self, raw: &str) -> Item {
         let read = kind_of(raw);
-        let kind = read.as_ref().ok().and_then(|read| TYPES.into_iter().find(|kind| *kind == &**read));
+        let kind = read.as_ref().ok().and_then(|read| kind_named(read));
         match (kind, read) {
-            (Some(kind), _) => Item { kind, fate: self.read(kind, raw).unwrap_or_else(Fate::Invalid) },
+            (Some(kind), _) => Item { kind, fate: self.read(kind, raw, None).unwrap_or_else(Fate::Invalid) },
             (None, Ok(read)) => Item { kind: UNKNOWN, fate: Fate::Invalid(unknown_type(&read)) },
             (None, Err(fault)) => Item { kind: UNKNOWN, fate: Fate::Invalid(fault) },
         }
     }
 
-    fn read(&mut self, kind: &'static str, raw: &str) -> Result<Fate, Fault> {
+    /// Reads an event of one of [`TYPES`].
+    ///
+    /// # Errors
+    /// A [`Fault`] that names the field which is missing or wrong.
+    pub fn read(&mut self, kind: &str, raw: &str, envelope: Option<Envelope<'_>>) -> Result<Fate, Fault> {
         match kind {
-            "request" => self.telemetry(kind, read(raw)?, telemetry::request),
-            "performance" => self.telemetry(kind, read(raw)?, telemetry::performance),
-            "error" => self.telemetry(kind, read(raw)?, telemetry::error),
-            "deployment" => self.delivery(raw, delivery::deployment(read(raw)?, self.context)?),
-            "change" => self.delivery(raw, delivery::change(read(raw)?, self.context)?),
-            "incident" => self.delivery(raw, delivery::incident(read(raw)?, self.context)?),
+            "request" => self.telemetry(kind, read(raw)?, telemetry::request, envelope),
+            "performance" => self.telemetry(kind, read(raw)?, telemetry::performance, envelope),
+            "error" => self.telemetry(kind, read(raw)?, telemetry::error, envelope),
+            "deployment" => self.delivery(raw, delivery::deployment(read(raw)?, self.context)?, envelope),
+            "change" => self.delivery(raw, delivery::change(read(raw)?, self.context)?, envelope),
+            "incident" => self.delivery(raw, delivery::incident(read(raw)?, self.context)?, envelope),
             unknown => Err(unknown_type(unknown)),
         }
     }
@@ -174,17 +160,26 @@ impl Reader<'_> {
         kind: &str,
         mut item: T,
         add: fn(T, &Context<'_>, &mut Aggregator) -> Result<(), Fault>,
+        envelope: Option<Envelope<'_>>,
     ) -> Result<Fate, Fault> {
         let (id, source) = item.take_identity();
         let source = source.within("/source", SOURCE)?;
-        let Some(id) = id.within("/id", ID)? else {
-            add(item, self.context, &mut self.sums)?;
-            return Ok(Fate::Added);
+        let id = id.within("/id", ID)?;
+        let (key, id): (Key, Box<str>) = match (envelope, id) {
+            (Some(envelope), _) => {
+                if let Some(time) = envelope.time {
+                    item.default_time(time);
+                }
+                (key_of(envelope.parts), envelope.id.into())
+            }
+            (None, Some(id)) => (key_of(&[kind, source.as_deref().unwrap_or(DEFAULT_SOURCE), &id]), id.into()),
+            (None, None) => {
+                add(item, self.context, &mut self.sums)?;
+                return Ok(Fate::Added);
+            }
         };
         let mut own = Aggregator::default();
         add(item, self.context, &mut own)?;
-        let key = key_of(&[kind, source.as_deref().unwrap_or(DEFAULT_SOURCE), &id]);
-        let id = id.into();
         if !self.keys.insert(key) {
             return Ok(Fate::Repeated { id });
         }
@@ -192,10 +187,27 @@ impl Reader<'_> {
         Ok(Fate::Keyed { index: self.parsed.keyed.len() - 1, id })
     }
 
-    fn delivery(&mut self, raw: &str, (event, sent): delivery::Read) -> Result<Fate, Fault> {
-        let mut fact = fact(event, sent, self.context.received_at, raw)?;
+    fn delivery(
+        &mut self,
+        raw: &str,
+        (mut event, sent): delivery::Read,
+        envelope: Option<Envelope<'_>>,
+    ) -> Result<Fate, Fault> {
+        let received_at = self.context.received_at;
+        let fact = match envelope {
+            None => fact(event, sent, received_at, raw)?,
+            Some(envelope) => {
+                event.set_time(sent.or(envelope.time).unwrap_or(received_at));
+                fact_known_by(envelope.parts, event, raw)
+            }
+        };
+        Ok(self.fact(fact))
+    }
+
+    /// Takes a fact whose environment is named as its source names it.
+    pub fn fact(&mut self, mut fact: Fact) -> Fate {
         if !self.digests.insert(fact.digest) {
-            return Ok(Fate::Repeated { id: fact.event.key().id.as_str().into() });
+            return Fate::Repeated { id: fact.event.key().id.as_str().into() };
         }
         // After the digest, which must not change when the configuration does.
         let names = self.context.environments;
@@ -209,12 +221,17 @@ impl Reader<'_> {
             _ => {}
         }
         self.parsed.facts.push(fact);
-        Ok(Fate::Fact(self.parsed.facts.len() - 1))
+        Fate::Fact(self.parsed.facts.len() - 1)
     }
 }
 
+/// The one of [`TYPES`] that is called so.
+pub fn kind_named(name: &str) -> Option<&'static str> {
+    TYPES.into_iter().find(|kind| *kind == name)
+}
+
 /// The item's type; read off its first field where that is `type`, as it mostly is.
-fn kind_of(raw: &str) -> Result<Cow<'_, str>, Fault> {
+pub fn kind_of(raw: &str) -> Result<Cow<'_, str>, Fault> {
     let first = raw.strip_prefix('{').map(str::trim_ascii_start).and_then(|rest| rest.strip_prefix("\"type\""));
     let value = first.and_then(|rest| rest.trim_ascii_start().strip_prefix(':'));
     let value = value.and_then(|rest| rest.trim_ascii_start().strip_prefix('"'));

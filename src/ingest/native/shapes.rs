@@ -1,6 +1,7 @@
 //! The six events as they come in: every field that a sender may give, nothing checked yet.
 
 use crate::ingest::wire::{Entries, Field, Text, object};
+use crate::time::Timestamp;
 
 type List<T> = Vec<Field<T>>;
 
@@ -8,6 +9,9 @@ type List<T> = Vec<Field<T>>;
 pub trait Event<'a> {
     /// Takes `id` and `source` out.
     fn take_identity(&mut self) -> (Field<Text<'a>>, Field<Text<'a>>);
+
+    /// The time where none was given.
+    fn default_time(&mut self, time: Timestamp);
 }
 
 /// [`object!`] with the fields that every event has.
@@ -31,6 +35,12 @@ macro_rules! events {
         $(impl<$lt> Event<$lt> for $name<$lt> {
             fn take_identity(&mut self) -> (Field<Text<$lt>>, Field<Text<$lt>>) {
                 (std::mem::take(&mut self.id), std::mem::take(&mut self.source))
+            }
+
+            fn default_time(&mut self, time: Timestamp) {
+                if self.time == Field::Absent {
+                    self.time = Field::Given(Text::Owned(time.to_string()));
+                }
             }
         })*
     };

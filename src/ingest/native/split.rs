@@ -14,6 +14,8 @@ pub enum Unreadable {
     Malformed(String),
     #[error("the body is neither a JSON object, nor an array, nor one object per line")]
     NoObject,
+    #[error("the body is not a JSON array")]
+    NoArray,
     #[error("none of the {lines} lines is JSON; the first {first}")]
     NoLine { lines: usize, first: String },
     #[error("the body has more than {limit} events: send them in several requests, or raise `ingest.max_items`")]
@@ -53,6 +55,18 @@ pub fn split(body: &str, lines: bool, limit: usize) -> Result<Items<'_>, Unreada
         Some(b'[') => split_array(body, limit),
         Some(b'{') => split_object(body, limit),
         _ => Err(Unreadable::NoObject),
+    }
+}
+
+/// The items of a body that must be an array.
+///
+/// # Errors
+/// [`Unreadable`].
+pub fn batch(body: &str, limit: usize) -> Result<Vec<&str>, Unreadable> {
+    match split(body, false, limit) {
+        Ok(Items::Array(items)) => Ok(items),
+        Ok(_) | Err(Unreadable::NoObject) => Err(Unreadable::NoArray),
+        Err(error) => Err(error),
     }
 }
 
@@ -143,6 +157,15 @@ mod tests {
         assert!(matches!(split("[{\"a\":1},{\"a\"", false, 9), Err(Unreadable::Malformed(_))));
         assert!(matches!(split("[1] 2", false, 9), Err(Unreadable::Malformed(_))));
         assert!(matches!(split("{\"a\":", false, 9), Err(Unreadable::Malformed(_))));
+    }
+
+    #[test]
+    fn a_batch_is_an_array() {
+        assert_eq!(batch(" [{},1]", 9), Ok(vec!["{}", "1"]));
+        for body in ["{}", "{}\n{}", "42"] {
+            assert_eq!(batch(body, 9), Err(Unreadable::NoArray), "{body}");
+        }
+        assert_eq!(batch("", 9), Err(Unreadable::Empty));
     }
 
     #[test]

@@ -51,7 +51,10 @@ pub(super) struct Kept {
 }
 
 /// Encoded partitions, made outside of any transaction.
-pub(super) struct Encoded(BTreeMap<Month, (Vec<u8>, Vec<u8>, Vec<u8>)>);
+pub(super) struct Encoded(BTreeMap<Month, Packed>);
+
+/// The digest, the numbers and the details of a partition.
+type Packed = (Vec<u8>, Vec<u8>, Vec<u8>);
 
 /// # Errors
 /// A row does not become bytes.

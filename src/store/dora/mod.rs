@@ -9,15 +9,18 @@ mod cache;
 pub mod dirty;
 mod inputs;
 mod kept;
+mod known;
 mod memo;
 mod neighbours;
 mod places;
 mod project;
+mod reading;
 
-pub use cache::{Added, DoraCache, Reading, Rows};
+pub use cache::{Added, DoraCache};
 pub use memo::Scope;
 pub use places::Places;
 pub use project::rows_of;
+pub use reading::{Reading, Rows};
 
 use std::collections::BTreeSet;
 

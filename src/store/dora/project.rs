@@ -14,6 +14,7 @@ use super::{NO_SERVICE, neighbours};
 use crate::dora::split::split;
 use crate::dora::{self, Derived, History, Rules};
 use crate::store::conn::on_conn;
+use crate::store::lock::Lock;
 use crate::store::schema::dora_state;
 use crate::store::{Conn, Store, StoreError};
 
@@ -46,6 +47,7 @@ pub(super) async fn follow(store: &Store, rules: &Rules) -> Result<(), StoreErro
     let query =
         || diesel::insert_into(dora_state::table).values(row).on_conflict(dora_state::id).do_update().set(rules);
     on_conn!(&mut *tx, |c| query().execute(c).await)?;
+    Lock::Facts.take(&mut tx).await?;
     dirty::mark_all(&mut tx).await?;
     tx.commit().await
 }
@@ -90,6 +92,8 @@ pub(super) async fn project(store: &Store, rules: &Arc<Rules>, dirty: &Dirty) ->
     if neighbours::replace_links(&mut tx, &derived).await? {
         others.insert(NO_SERVICE.to_owned());
     }
+    // Facts note services in an order of their own: without the lock each could wait for the other.
+    Lock::Facts.take(&mut tx).await?;
     dirty::done(&mut tx, dirty).await?;
     dirty::mark_services(&mut tx, &others).await?;
     tx.commit().await
@@ -113,7 +117,7 @@ async fn derive(store: &Store, rules: &Arc<Rules>, service: &str) -> Result<Proj
     blocking(move || {
         let encoded = kept::encode(&split(&derived, &elsewhere, &rules))?;
         let places = places::of(&deployments, &derived);
-        Ok(Projection { encoded, places, repositories, shared, derived })
+        Ok(Projection { derived, encoded, places, repositories, shared })
     })
     .await?
 }

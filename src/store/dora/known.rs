@@ -1,0 +1,147 @@
+//! What of the projections is in memory.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Wanted;
+use super::kept::Kept;
+use super::places::Places;
+use super::reading::{Reading, Rows};
+use crate::config::Config;
+use crate::dora::Rules;
+use crate::dora::calendar::Window;
+use crate::dora::month::Month;
+use crate::dora::partition::Partition;
+
+/// What partitions may take in memory, about: a year of two million changes.
+const ROOM: usize = 256 << 20;
+
+#[derive(Default)]
+pub(super) struct Known {
+    config: Option<(Arc<Config>, Arc<Rules>)>,
+    /// The newest projection that is known here.
+    pub changed: i64,
+    pub places: Arc<Places>,
+    pub partitions: BTreeMap<Month, BTreeMap<Arc<str>, Slot>>,
+    bytes: usize,
+    /// Counts readings.
+    turn: u64,
+    used: BTreeMap<Month, u64>,
+}
+
+pub(super) struct Slot {
+    /// The projection that wrote it.
+    pub changed: i64,
+    /// `None` until it is asked for.
+    partition: Option<Arc<Partition>>,
+}
+
+impl Known {
+    pub fn follow(&mut self, config: &Arc<Config>) -> Arc<Rules> {
+        match &self.config {
+            Some((current, rules)) if Arc::ptr_eq(current, config) => Arc::clone(rules),
+            _ => {
+                let rules = Arc::new(Rules::new(config));
+                self.config = Some((Arc::clone(config), Arc::clone(&rules)));
+                rules
+            }
+        }
+    }
+
+    pub fn reading(&self, rules: Arc<Rules>, rows: Vec<Rows>) -> Reading {
+        Reading { rules, places: Arc::clone(&self.places), rows }
+    }
+
+    /// These partitions were written.
+    pub fn learn(&mut self, written: Vec<(i32, String, i64)>) {
+        for (month, service, changed) in written {
+            let slot = Slot { changed, partition: None };
+            let old = self.partitions.entry(Month::from_number(month)).or_default().insert(service.into(), slot);
+            self.bytes -= old.map_or(0, |old| old.bytes());
+        }
+    }
+
+    pub fn keep(&mut self, loaded: Vec<Kept>) {
+        for Kept { month, service, changed, partition } in loaded {
+            let new = Slot { changed, partition: Some(partition) };
+            match self.partitions.entry(month).or_default().entry(service.into()) {
+                Entry::Vacant(free) => {
+                    self.bytes += new.bytes();
+                    free.insert(new);
+                }
+                Entry::Occupied(mut known) if known.get().changed <= changed => {
+                    self.bytes += new.bytes();
+                    self.bytes -= known.insert(new).bytes();
+                }
+                Entry::Occupied(_) => {}
+            }
+        }
+    }
+
+    /// The months of a window that have rows, and that of the lasting ones.
+    pub fn months(&self, window: Window) -> BTreeSet<Month> {
+        let in_window = self.partitions.range(Month::of(window.from)..=Month::of(window.to));
+        in_window.map(|(month, _)| *month).chain([Month::LASTING]).collect()
+    }
+
+    /// The newest projection of the wanted rows of months; `None` where there are none.
+    pub fn newest(&self, wanted: &Wanted, months: &BTreeSet<Month>) -> Option<i64> {
+        self.slots(wanted, months).map(|(.., slot)| slot.changed).max()
+    }
+
+    pub fn slots<'a>(
+        &'a self,
+        wanted: &'a Wanted,
+        months: &'a BTreeSet<Month>,
+    ) -> impl Iterator<Item = (Month, &'a Arc<str>, &'a Slot)> {
+        let asked = months.iter().filter_map(|month| self.partitions.get_key_value(month));
+        asked.flat_map(move |(month, services)| {
+            let named: Box<dyn Iterator<Item = (&Arc<str>, &Slot)>> = match wanted {
+                Wanted::All => Box::new(services.iter()),
+                Wanted::These(names) => Box::new(names.iter().filter_map(|name| services.get_key_value(name.as_str()))),
+            };
+            named.map(|(service, slot)| (*month, service, slot))
+        })
+    }
+
+    pub fn missing(&self, wanted: &Wanted, months: &BTreeSet<Month>) -> BTreeMap<Month, BTreeSet<Arc<str>>> {
+        let mut missing: BTreeMap<Month, BTreeSet<Arc<str>>> = BTreeMap::new();
+        for (month, service, slot) in self.slots(wanted, months) {
+            if slot.partition.is_none() {
+                missing.entry(month).or_default().insert(Arc::clone(service));
+            }
+        }
+        missing
+    }
+
+    pub fn rows(&mut self, wanted: &Wanted, months: &BTreeSet<Month>) -> Vec<Rows> {
+        let rows = self.slots(wanted, months).filter_map(|(month, service, slot)| {
+            let partition = Arc::clone(slot.partition.as_ref()?);
+            Some(Rows { service: Arc::clone(service), month, changed: slot.changed, partition })
+        });
+        let rows: Vec<Rows> = rows.collect();
+        self.turn += 1;
+        self.used.extend(months.iter().map(|month| (*month, self.turn)));
+        rows
+    }
+
+    /// Forgets the months that were asked for longest ago.
+    pub fn make_room(&mut self) {
+        while self.bytes > ROOM {
+            let oldest = self.used.iter().min_by_key(|(_, turn)| **turn).map(|(month, _)| *month);
+            let Some(oldest) = oldest else { return };
+            self.used.remove(&oldest);
+            for slot in self.partitions.entry(oldest).or_default().values_mut() {
+                self.bytes -= slot.bytes();
+                slot.partition = None;
+            }
+        }
+    }
+}
+
+impl Slot {
+    pub fn bytes(&self) -> usize {
+        self.partition.as_ref().map_or(0, |partition| partition.bytes())
+    }
+}
