@@ -52,6 +52,7 @@ mod pagerduty;
 mod permutations;
 mod pipelines;
 mod pull_requests;
+mod projections;
 mod report;
 mod rollbacks;
 mod slos;
