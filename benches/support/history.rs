@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use devpulse::event::{Change, Deployment, DeploymentOutcome, EntityKey, Incident, IncidentStatus, PullRequest};
+use devpulse::store::dora::packed;
 use devpulse::store::schema::{change, deployment, incident};
 use devpulse::store::{Conn, Store};
 use devpulse::time::Timestamp;
@@ -240,6 +241,7 @@ struct ChangeRow {
     authored_at: Option<i64>,
     merged_at: Option<i64>,
     sort_at: i64,
+    packed: Vec<u8>,
     state: String,
 }
 
@@ -271,6 +273,7 @@ async fn insert(conn: &mut Conn, rows: Rows) {
             authored_at: micros(change.authored_at),
             merged_at: micros(change.merged_at),
             sort_at: micros(change.merged_at).unwrap(),
+            packed: packed::pack(change).unwrap(),
             state: json(change),
         })
         .collect();

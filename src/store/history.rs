@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::conn::on_conn;
+use super::dora::packed;
 use super::schema::{change, deployment, finding, incident, series};
 use super::{Conn, StoreError, storable};
 use crate::event::{Change, Deployment, DeploymentEvent, DeploymentRef, EntityKey, Finding, Incident};
@@ -31,19 +32,19 @@ pub async fn deployments_of(conn: &mut Conn, service: &str) -> Result<Vec<Deploy
 
 /// Every change of the repositories, and those with one of the hashes, whatever their repository.
 pub async fn changes_of(conn: &mut Conn, repositories: &[&str], shas: &[&str]) -> Result<Vec<Change>, StoreError> {
-    let mut states = Vec::new();
+    let columns = (change::repository, change::sha, change::packed);
+    let mut rows: Vec<(String, String, Vec<u8>)> = Vec::new();
     for names in repositories.chunks(CHUNK) {
-        let query = || change::table.filter(change::repository.eq_any(names)).select(change::state);
-        states.extend(on_conn!(conn, |c| query().load::<String>(c).await)?);
+        let query = || change::table.filter(change::repository.eq_any(names)).select(columns);
+        rows.extend(on_conn!(conn, |c| query().load::<(String, String, Vec<u8>)>(c).await)?);
     }
     for names in shas.chunks(CHUNK) {
-        let query = || change::table.filter(change::sha.eq_any(names)).select(change::state);
-        states.extend(on_conn!(conn, |c| query().load::<String>(c).await)?);
+        let query = || change::table.filter(change::sha.eq_any(names)).select(columns);
+        rows.extend(on_conn!(conn, |c| query().load::<(String, String, Vec<u8>)>(c).await)?);
     }
-    let mut changes: Vec<Change> = decode_all("change", &states)?;
-    changes.sort_by(|a, b| (&a.repository, &a.sha).cmp(&(&b.repository, &b.sha)));
-    changes.dedup_by(|a, b| a.repository == b.repository && a.sha == b.sha);
-    Ok(changes)
+    rows.sort_unstable();
+    rows.dedup();
+    rows.into_iter().map(|(repository, sha, bytes)| packed::unpack(repository, sha, &bytes)).collect()
 }
 
 pub async fn deployment_of(conn: &mut Conn, event: &DeploymentEvent) -> Result<Option<Deployment>, StoreError> {

@@ -40,6 +40,7 @@ diesel::table! {
         authored_at -> Nullable<BigInt>,
         merged_at -> Nullable<BigInt>,
         sort_at -> BigInt,
+        packed -> Binary,
         state -> Text,
     }
 }

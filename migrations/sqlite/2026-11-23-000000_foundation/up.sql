@@ -38,6 +38,7 @@ CREATE INDEX deployment_page ON deployment (sort_at, source, id);
 CREATE INDEX deployment_id ON deployment (id);
 CREATE INDEX deployment_commit ON deployment (commit_sha);
 
+-- `packed` is what derivations need of the state: they read every change of a repository.
 CREATE TABLE change (
     repository TEXT NOT NULL,
     sha TEXT NOT NULL,
@@ -45,6 +46,7 @@ CREATE TABLE change (
     authored_at BIGINT,
     merged_at BIGINT,
     sort_at BIGINT NOT NULL,
+    packed BLOB NOT NULL,
     state TEXT NOT NULL,
     PRIMARY KEY (repository, sha)
 );

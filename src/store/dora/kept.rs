@@ -6,7 +6,6 @@ use std::sync::Arc;
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 use diesel_async::RunQueryDsl;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
@@ -51,19 +50,24 @@ pub(super) struct Kept {
 }
 
 /// Encoded partitions, made outside of any transaction.
-pub(super) struct Encoded(BTreeMap<Month, Packed>);
+pub(super) struct Encoded(BTreeMap<Month, Bytes>);
 
-/// The digest, the numbers and the details of a partition.
-type Packed = (Vec<u8>, Vec<u8>, Vec<u8>);
+struct Bytes {
+    /// Of both.
+    digest: Vec<u8>,
+    numbers: Vec<u8>,
+    /// Not yet compressed: most months come out as they are stored.
+    details: Vec<u8>,
+}
 
 /// # Errors
 /// A row does not become bytes.
 pub(super) fn encode(partitions: &Partitions) -> Result<Encoded, StoreError> {
     let encoded = partitions.iter().map(|(month, (partition, details))| {
         let numbers = pack(partition)?;
-        let details = squeeze(details)?;
+        let details = serde_json::to_vec(details).map_err(|error| StoreError::encode("details", error))?;
         let digest = Sha256::new().chain_update(&numbers).chain_update(&details).finalize().to_vec();
-        Ok((*month, (digest, numbers, details)))
+        Ok((*month, Bytes { digest, numbers, details }))
     });
     encoded.collect::<Result<_, _>>().map(Encoded)
 }
@@ -76,9 +80,8 @@ fn unpack(numbers: &[u8]) -> Result<Partition, StoreError> {
     postcard::from_bytes(numbers).map_err(|error| StoreError::decode("partition", error))
 }
 
-fn squeeze(details: &impl Serialize) -> Result<Vec<u8>, StoreError> {
-    let json = serde_json::to_vec(details).map_err(|error| StoreError::encode("details", error))?;
-    zstd::bulk::compress(&json, COMPRESSION).map_err(|error| StoreError::encode("details", error))
+fn squeeze(json: &[u8]) -> Result<Vec<u8>, StoreError> {
+    zstd::bulk::compress(json, COMPRESSION).map_err(|error| StoreError::encode("details", error))
 }
 
 fn unsqueeze<T: DeserializeOwned>(details: &[u8]) -> Result<T, StoreError> {
@@ -107,21 +110,21 @@ pub(super) async fn replace(
     for (month, digest) in stored {
         let month = Month::from_number(month);
         match encoded.0.get(&month) {
-            Some((new, ..)) if *new == digest => drop(encoded.0.remove(&month)),
+            Some(new) if new.digest == digest => drop(encoded.0.remove(&month)),
             Some(_) => {}
             // What left is kept as nothing, so that whoever remembers it learns of it.
             None => {
                 let empty = encode(&Partitions::from([(month, (Partition::default(), Details::default()))]))?;
-                encoded.0.extend(empty.0.into_iter().filter(|(_, (nothing, ..))| *nothing != digest));
+                encoded.0.extend(empty.0.into_iter().filter(|(_, nothing)| nothing.digest != digest));
             }
         }
     }
     let any = !encoded.0.is_empty();
     let (mut numbers, mut details) = (Vec::new(), Vec::new());
-    for (month, (digest, of_numbers, of_details)) in encoded.0 {
+    for (month, new) in encoded.0 {
         let (month, service) = (month.number(), service.to_owned());
-        details.push(DetailsRow { month, service: service.clone(), changed, details: of_details });
-        numbers.push(NumbersRow { month, service, changed, digest, numbers: of_numbers });
+        details.push(DetailsRow { month, service: service.clone(), changed, details: squeeze(&new.details)? });
+        numbers.push(NumbersRow { month, service, changed, digest: new.digest, numbers: new.numbers });
     }
     for rows in numbers.chunks(CHUNK) {
         batch!(conn, execute, rows => diesel::insert_into(dora_partition::table)

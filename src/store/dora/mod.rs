@@ -12,6 +12,7 @@ mod kept;
 mod known;
 mod memo;
 mod neighbours;
+pub mod packed;
 mod places;
 mod project;
 mod reading;
