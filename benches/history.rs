@@ -57,8 +57,8 @@ fn main() {
         for (name, database) in support::back_ends().await {
             // The same density, the last two months alone.
             let days = 60;
-            let deployments_each = (FULL.deployments_each as i64 * days / FULL.days) as usize;
-            let short = Size { deployments_each, days, ..size };
+            let each = i64::try_from(FULL.deployments_each).unwrap() * days / FULL.days;
+            let short = Size { deployments_each: usize::try_from(each).unwrap(), days, ..size };
             println!("{name}, the last {days} days alone: {} deployments", short.deployments());
             measure(&database.url, short).await;
         }

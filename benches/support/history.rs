@@ -123,7 +123,7 @@ fn a_change(repository: &str, service: &str, name: (usize, usize), merged: i64, 
     let at = Timestamp::from_micros;
     let authored = merged - HOUR - dice.below(72 * HOUR);
     let opened = authored + (merged - authored) / 4;
-    let request = (name.1 % 2 == 0).then(|| PullRequest {
+    let request = name.1.is_multiple_of(2).then(|| PullRequest {
         number: u64::try_from(name.0 * 100 + name.1).unwrap(),
         opened_at: Some(at(opened)),
         first_commit_at: Some(at(authored)),
@@ -141,6 +141,8 @@ fn a_change(repository: &str, service: &str, name: (usize, usize), merged: i64, 
         pull_request: request,
         merge: false,
         paths: Vec::new(),
+        push: None,
+        partial: false,
     }
 }
 

@@ -92,13 +92,18 @@ impl Server {
         if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
     }
 
-    /// Sends events, one per line; `None` while the server is too busy.
+    /// Where it is.
+    pub fn address(&self) -> &str {
+        self.server.as_str()
+    }
+
+    /// Sends lines to `/api/v1/…path?…query`; `None` while the server is too busy.
     ///
     /// # Errors
     /// The server cannot be reached, or refuses.
-    pub async fn send_lines(&self, lines: String) -> Result<Option<Value>, Failure> {
+    pub async fn send_lines(&self, path: &[&str], query: Query<'_>, lines: String) -> Result<Option<Value>, Failure> {
         let unreachable = |source| Failure::Server { server: self.server.to_string(), source };
-        let url = self.url(&["events"], &[("receipt", Some("items"))])?;
+        let url = self.url(path, query)?;
         let mut request = self.client().map_err(unreachable)?.post(url).timeout(PATIENCE_WITH_EVENTS);
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);

@@ -1,5 +1,6 @@
 //! Who sends and who is told: sources, receivers, the mail server, the route.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lettre::{AsyncSmtpTransport, Tokio1Executor};
@@ -86,9 +87,26 @@ fn bitbucket(at: &Section<'_>) -> Option<Bitbucket> {
     Some(Bitbucket { pipelines: pipelines(at, "deployment_statuses")?, main_branches })
 }
 
+fn default_labels() -> Vec<String> {
+    vec!["incident".to_owned()]
+}
+
+impl GitHub {
+    /// With nothing else configured.
+    pub fn new(secret: SecretString) -> Self {
+        Self {
+            secret,
+            incident_labels: default_labels(),
+            deployment_workflows: BTreeMap::new(),
+            default_environment: None,
+            releases: None,
+        }
+    }
+}
+
 fn incident_labels(at: &Section<'_>) -> Vec<String> {
     let labels = at.values("incident_labels", text);
-    if at.has("incident_labels") { labels } else { vec!["incident".to_owned()] }
+    if at.has("incident_labels") { labels } else { default_labels() }
 }
 
 fn gitlab(at: &Section<'_>) -> Option<GitLab> {
@@ -103,7 +121,8 @@ fn github(at: &Section<'_>) -> Option<GitHub> {
     let incident_labels = incident_labels(at);
     let deployment_workflows = at.texts("deployment_workflows", text);
     let default_environment = at.optional("default_environment", text).map(|found| found.value);
-    Some(GitHub { secret: secret?, incident_labels, deployment_workflows, default_environment })
+    let releases = at.optional("releases", text).map(|found| found.value);
+    Some(GitHub { secret: secret?, incident_labels, deployment_workflows, default_environment, releases })
 }
 
 pub(super) fn smtp(at: &Section<'_>) -> Option<Smtp> {

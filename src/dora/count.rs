@@ -99,6 +99,8 @@ pub enum Reason {
     UnknownTime,
     /// Not over yet.
     Open,
+    /// Whoever reported the incident took it back.
+    Withdrawn,
     #[serde(untagged)]
     Lead(LeadReason),
 }
@@ -258,13 +260,16 @@ fn incidents<'s, 'a>(selected: &'s Selected<'a>, window: Window, mut each: impl 
     let mut seen = HashSet::new();
     for part in in_months_and_lasting(selected, window) {
         for (number, row) in part.partition.incidents.iter().enumerate() {
-            if !part.wants(row.environment) || is_kept_elsewhere(part, row.resolved_at) {
+            if !part.wants(row.environment) || !row.withdrawn && is_kept_elsewhere(part, row.resolved_at) {
                 continue;
             }
             if row.shared.as_ref().is_some_and(|name| !seen.insert(name)) {
                 continue;
             }
             let judged = match row.resolved_at {
+                _ if row.withdrawn => {
+                    window.contains(row.started_at).then_some((row.started_at, Verdict::Out(Reason::Withdrawn)))
+                }
                 Some(at) if row.start_unknown && window.contains(at) => Some((at, Verdict::Out(Reason::UnknownTime))),
                 resolved => lasting(row.started_at, resolved, window),
             };

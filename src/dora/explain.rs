@@ -298,6 +298,7 @@ const fn detail(reason: Reason) -> &'static str {
         Reason::Negative => "it ended before it began: the clocks of the sources disagree",
         Reason::UnknownTime => "the time that `lead_time_from` counts from is not known: send it with the change",
         Reason::Open => "it was not over at the end of the window",
+        Reason::Withdrawn => "whoever reported it took it back: it was no incident",
         Reason::Lead(LeadReason::FirstDeployment) => {
             "the deployment names no changes and no earlier deployment exists: send changes[]"
         }

@@ -78,6 +78,9 @@ pub(super) fn link_incidents(work: &mut Work<'_>, incidents: &[&Incident], undos
 }
 
 fn links_of(work: &Work<'_>, index: &Index, incident: &Incident, undos: &[Undo]) -> Links {
+    if incident.is_withdrawn() {
+        return Vec::new();
+    }
     let said = if incident.correction.is_some() { LinkKind::Operator } else { LinkKind::Explicit };
     if said == LinkKind::Operator || !incident.deployments.is_empty() {
         let named = incident.named_deployments();

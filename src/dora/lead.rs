@@ -1,17 +1,14 @@
 //! The changes each deployment brought, with the times that lead time may be counted from.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
 
 use super::derive::{Place, Work};
 use super::order::Step;
 use super::row::{LeadOut, LeadReason, LeadRow};
 use super::rules::Ownership;
+use crate::event::landing::dated_by_merge;
 use crate::event::{Change, ChangeRef, Deployment, DeploymentKind};
 use crate::time::Timestamp;
-
-/// A squashed commit is dated by its merge; clocks of host and git may differ this much.
-const SQUASH_TOLERANCE: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 pub(super) struct Leads {
@@ -146,12 +143,9 @@ impl Walk<'_, '_> {
             return first;
         };
         let before = self.reached.get(&repository).copied();
-        let complete = first || complete;
-        if !first {
-            self.bring(row, deployment, &repository, before, until);
-        }
+        let brought = if first { true } else { self.bring(row, deployment, &repository, before, until) };
         self.advance(repository, until);
-        complete
+        first || (complete && brought)
     }
 
     /// The repository, how far a deployment reaches on its main line, and whether its commit is
@@ -166,6 +160,7 @@ impl Walk<'_, '_> {
         Some((repository.to_owned(), until, own.is_some()))
     }
 
+    /// Answers whether the changes are all that were pushed.
     fn bring(
         &mut self,
         row: usize,
@@ -173,7 +168,7 @@ impl Walk<'_, '_> {
         repository: &str,
         before: Option<Timestamp>,
         until: Timestamp,
-    ) {
+    ) -> bool {
         let merged = self.known.merged.get(repository).map(Vec::as_slice).unwrap_or_default();
         // Nothing deployed from this repository so far: where its changes begin is not known.
         let after = before.map_or(until, |before| before.min(until));
@@ -181,8 +176,9 @@ impl Walk<'_, '_> {
         let to = merged.partition_point(|(at, _)| *at <= until);
         let own = deployment.commit.as_deref().and_then(|sha| self.known.named(repository, sha));
         let range = merged.get(from..to).unwrap_or_default().iter().map(|(_, change)| *change);
-        let mut brought = 0_usize;
+        let (mut brought, mut complete) = (0_usize, true);
         for change in range.chain(own) {
+            complete &= !change.partial;
             if self.seen.contains(&(change.repository.clone(), change.sha.clone())) {
                 continue;
             }
@@ -191,6 +187,7 @@ impl Walk<'_, '_> {
         if brought == 0 {
             self.leave_out(row, None, LeadReason::NothingNew);
         }
+        complete
     }
 
     /// Answers whether there is anything to say about the change.
@@ -239,6 +236,5 @@ fn lead_of(deployment: usize, repository: &str, sha: &str, change: Option<&Chang
 fn rewritten_from(change: &Change) -> Option<Timestamp> {
     let request = change.pull_request.as_ref()?;
     let (first, merged) = (request.first_commit_at?, request.merged_at?);
-    let squashed = change.authored_at.is_none_or(|authored| authored.plus(SQUASH_TOLERANCE) >= merged);
-    (squashed && first < merged).then_some(first)
+    (dated_by_merge(change.authored_at, merged) && first < merged).then_some(first)
 }

@@ -122,6 +122,8 @@ pub struct Trouble {
     /// `started_at` is when it was first heard of.
     pub start_unknown: bool,
     pub resolved_at: Option<Timestamp>,
+    /// It was none, and concerns only the month it began in.
+    pub withdrawn: bool,
     /// It names no service, and may be told of by several: by this name it is counted once.
     pub shared: Option<(String, String)>,
 }

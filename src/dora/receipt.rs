@@ -128,6 +128,10 @@ fn change(counting: &mut Counting, state: &Change) {
 }
 
 fn incident(counting: &mut Counting, state: &Incident, link: Link) {
+    if state.is_withdrawn() {
+        let metrics = [Metric::ChangeFailRate, Metric::FailedDeploymentRecoveryTime, Metric::MeanTimeToRecovery];
+        return not(counting, &metrics, "it is withdrawn: it was no incident", None);
+    }
     let resolved = state.resolved_at.is_some();
     let mut settle = |metric: Metric, reason: Option<(&str, Option<&str>)>| match reason {
         None => counting.counted_in.push(metric.name()),

@@ -8,7 +8,7 @@ use super::month::Month;
 use super::partition::{Deployed, Details, Index, Leads, LeftOut, Other, Partition, Trouble};
 use super::row::{DeploymentRow, IncidentRow, LeadRow};
 use super::rules::Rules;
-use crate::event::EntityKey;
+use crate::event::{EntityKey, IncidentStatus};
 use crate::time::Timestamp;
 
 pub type Partitions = BTreeMap<Month, (Partition, Details)>;
@@ -165,7 +165,7 @@ impl Drafts {
     fn incident(&mut self, incident: &IncidentRow) {
         let month = Month::of(incident.started_at);
         self.of(month).incident(incident);
-        if lasts(month, incident.resolved_at) {
+        if incident.status != IncidentStatus::Withdrawn && lasts(month, incident.resolved_at) {
             self.of(Month::LASTING).incident(incident);
         }
     }
@@ -247,6 +247,7 @@ impl Draft {
             started_at: row.started_at,
             start_unknown: row.start_unknown,
             resolved_at: row.resolved_at,
+            withdrawn: row.status == IncidentStatus::Withdrawn,
             shared: row.service.is_none().then(|| (row.key.source.clone(), row.key.id.clone())),
         };
         self.partition.incidents.push(trouble);

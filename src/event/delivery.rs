@@ -1,11 +1,15 @@
-//! Delivery events: few, precious, kept one by one. Each is a fact about a deployment, a change
-//! or an incident; the state of that thing is a fold over its facts (`state.rs`).
+//! Delivery events: few, precious, kept one by one. Each is a fact about a deployment, a change,
+//! an incident, a pull request, a push or a finding; the state of that thing is a fold over its
+//! facts (`state.rs`, `pull_request.rs`, `push.rs`, `finding.rs`).
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::finding::FindingEvent;
+use super::pull_request::PullRequestEvent;
+use super::push::{PushEvent, PushRef};
 use crate::time::Timestamp;
 
 /// Names an incident, or a deployment within its service and environment: `id` is unique within
@@ -23,6 +27,9 @@ pub enum DeliveryEvent {
     Change(ChangeEvent),
     Incident(IncidentEvent),
     Links(LinksEvent),
+    PullRequest(PullRequestEvent),
+    Push(PushEvent),
+    Finding(FindingEvent),
 }
 
 impl DeliveryEvent {
@@ -32,6 +39,9 @@ impl DeliveryEvent {
             Self::Change(_) => "change",
             Self::Incident(_) => "incident",
             Self::Links(_) => "links",
+            Self::PullRequest(_) => "pull_request",
+            Self::Push(_) => "push",
+            Self::Finding(_) => "finding",
         }
     }
 
@@ -41,6 +51,21 @@ impl DeliveryEvent {
             Self::Change(event) => event.time,
             Self::Incident(event) => event.time,
             Self::Links(event) => event.time,
+            Self::PullRequest(event) => event.time,
+            Self::Push(event) => event.time,
+            Self::Finding(event) => event.time,
+        }
+    }
+
+    pub const fn set_time(&mut self, time: Timestamp) {
+        match self {
+            Self::Deployment(event) => event.time = time,
+            Self::Change(event) => event.time = time,
+            Self::Incident(event) => event.time = time,
+            Self::Links(event) => event.time = time,
+            Self::PullRequest(event) => event.time = time,
+            Self::Push(event) => event.time = time,
+            Self::Finding(event) => event.time = time,
         }
     }
 
@@ -50,6 +75,9 @@ impl DeliveryEvent {
             Self::Change(event) => &event.key,
             Self::Incident(event) => &event.key,
             Self::Links(event) => &event.key,
+            Self::PullRequest(event) => &event.key,
+            Self::Push(event) => &event.key,
+            Self::Finding(event) => &event.key,
         }
     }
 }
@@ -208,6 +236,9 @@ pub struct ChangeEvent {
     /// Paths touched, where the source lists them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
+    /// The push that brought it to the main line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<PushRef>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
 }
@@ -219,6 +250,8 @@ pub enum IncidentStatus {
     Acknowledged,
     Resolved,
     Reopened,
+    /// It was no incident after all: it leaves the numbers, until anything else is said of it.
+    Withdrawn,
 }
 
 /// Names a deployment by id and source, or by version, or by commit.

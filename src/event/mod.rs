@@ -3,7 +3,11 @@
 //! **Invariant:** nothing here reads a clock, a database or the network.
 
 pub mod delivery;
+pub mod finding;
 pub mod histogram;
+pub mod landing;
+pub mod pull_request;
+pub mod push;
 pub mod receipt;
 pub mod state;
 pub mod telemetry;
@@ -12,7 +16,10 @@ pub use delivery::{
     ChangeEvent, ChangeRef, DeliveryEvent, DeploymentEvent, DeploymentKind, DeploymentOutcome, DeploymentRef,
     EntityKey, IncidentEvent, IncidentStatus, LinksEvent, PullRequest, SchemaDeclaration,
 };
+pub use finding::{Finding, FindingEvent, FindingKind, FindingSeverity, FindingStatus};
 pub use histogram::Histogram;
+pub use pull_request::{PullRequestEvent, PullRequestState};
+pub use push::{Push, PushEvent, PushRef};
 pub use receipt::{Counting, NotCounted};
 pub use state::{Change, Correction, Deployment, Incident};
 pub use telemetry::{BUCKET_SECONDS, ErrorDelta, SeriesKey, TelemetryBatch, TelemetryDelta};

@@ -12,6 +12,7 @@ use super::delivery::{
     ChangeEvent, ChangeRef, DeploymentEvent, DeploymentKind, DeploymentOutcome, DeploymentRef, EntityKey,
     IncidentEvent, IncidentStatus, LinksEvent, PullRequest, SchemaDeclaration,
 };
+use super::push::PushRef;
 use crate::time::Timestamp;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -58,6 +59,12 @@ pub struct Change {
     pub pull_request: Option<PullRequest>,
     pub merge: bool,
     pub paths: Vec<String>,
+    /// The push that brought it to the main line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<PushRef>,
+    /// That push brought more commits than are known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -96,6 +103,11 @@ pub struct Correction {
 }
 
 impl Incident {
+    /// It was no incident after all: it counts nowhere.
+    pub fn is_withdrawn(&self) -> bool {
+        self.status == IncidentStatus::Withdrawn
+    }
+
     /// The deployments that are named, by a person or else by events.
     pub fn named_deployments(&self) -> &[DeploymentRef] {
         self.correction.as_ref().map_or(&self.deployments, |correction| &correction.deployments)
@@ -103,7 +115,7 @@ impl Incident {
 }
 
 /// Later facts win field by field; a missing field never erases a known one.
-fn newer<T: Clone>(known: &mut Option<T>, said: Option<&T>) {
+pub(super) fn newer<T: Clone>(known: &mut Option<T>, said: Option<&T>) {
     if let Some(value) = said {
         *known = Some(value.clone());
     }
@@ -111,7 +123,7 @@ fn newer<T: Clone>(known: &mut Option<T>, said: Option<&T>) {
 
 /// Sorted by `when`: the event time, and what goes before what at one instant; then by content,
 /// so that ties are settled the same way whatever order they came in.
-fn in_order<T: Serialize, K: Ord>(facts: &[T], when: impl Fn(&T) -> K) -> Vec<&T> {
+pub(super) fn in_order<T: Serialize, K: Ord>(facts: &[T], when: impl Fn(&T) -> K) -> Vec<&T> {
     let mut sorted: Vec<&T> = facts.iter().collect();
     sorted.sort_by_cached_key(|fact| (when(fact), serde_json::to_string(fact).unwrap_or_default()));
     sorted
@@ -201,12 +213,15 @@ pub fn fold_change(facts: &[ChangeEvent]) -> Option<Change> {
         pull_request: None,
         merge: false,
         paths: Vec::new(),
+        push: None,
+        partial: false,
     };
     for fact in sorted {
         newer(&mut state.service, fact.service.as_ref());
         newer(&mut state.authored_at, fact.authored_at.as_ref());
         newer(&mut state.committed_at, fact.committed_at.as_ref());
         newer(&mut state.merged_at, fact.merged_at.as_ref());
+        newer(&mut state.push, fact.push.as_ref());
         state.merge |= fact.merge;
         for path in &fact.paths {
             if !state.paths.contains(path) {
@@ -230,7 +245,7 @@ pub fn fold_change(facts: &[ChangeEvent]) -> Option<Change> {
 /// `None` when there are no facts.
 ///
 /// The incident starts where its earliest fact says so; a resolution holds until a later fact
-/// opens the incident again.
+/// opens the incident again. A withdrawal holds until anything else is said of it.
 pub fn fold_incident(facts: &[IncidentEvent], links: &[LinksEvent]) -> Option<Incident> {
     let sorted = in_order(facts, |fact| (fact.time, rank(fact.status)));
     let first = *sorted.first()?;
@@ -252,6 +267,7 @@ pub fn fold_incident(facts: &[IncidentEvent], links: &[LinksEvent]) -> Option<In
         attributes: BTreeMap::new(),
     };
     let mut declared_start = None;
+    let mut withdrawn = false;
     for fact in sorted {
         newer(&mut state.service, fact.service.as_ref());
         newer(&mut state.environment, fact.environment.as_ref());
@@ -266,6 +282,11 @@ pub fn fold_incident(facts: &[IncidentEvent], links: &[LinksEvent]) -> Option<In
             }
         }
         apply_status(&mut state, fact);
+        withdrawn = fact.status == IncidentStatus::Withdrawn;
+    }
+    // Its life went on meanwhile: whoever takes the withdrawal back finds it as it is.
+    if withdrawn {
+        state.status = IncidentStatus::Withdrawn;
     }
     state.deployments.sort();
     state.started_at = declared_start.unwrap_or(state.started_at);
@@ -280,10 +301,12 @@ fn correction(said: &LinksEvent) -> Option<Correction> {
 /// Of statuses at one instant (sources that count in seconds), the natural order.
 const fn rank(status: IncidentStatus) -> u8 {
     match status {
-        IncidentStatus::Opened => 0,
-        IncidentStatus::Acknowledged => 1,
-        IncidentStatus::Resolved => 2,
-        IncidentStatus::Reopened => 3,
+        // One label taken for another within a second: it is an incident still.
+        IncidentStatus::Withdrawn => 0,
+        IncidentStatus::Opened => 1,
+        IncidentStatus::Acknowledged => 2,
+        IncidentStatus::Resolved => 3,
+        IncidentStatus::Reopened => 4,
     }
 }
 
@@ -303,5 +326,6 @@ fn apply_status(state: &mut Incident, fact: &IncidentEvent) {
             state.resolved_at = state.resolved_at.or(Some(fact.time));
             state.status = fact.status;
         }
+        IncidentStatus::Withdrawn => {}
     }
 }

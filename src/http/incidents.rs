@@ -40,7 +40,7 @@ pub async fn list(
 ) -> Result<web::Json<Listing<Incident>>, Problem> {
     caller.require(Scope::Read)?;
     let Params(list, own) = params;
-    let statuses = "opened, acknowledged, resolved, reopened";
+    let statuses = "opened, acknowledged, resolved, reopened, withdrawn";
     one_of::<IncidentStatus>("status", own.status.as_deref(), statuses)?;
     let filter = IncidentFilter { list: list.filter(&app, &cache).await?, status: own.status };
     let page = history::list_incidents(&mut app.store.read().await?, &filter).await?;

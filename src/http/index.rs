@@ -18,6 +18,7 @@ pub async fn index() -> HttpResponse {
             "events": "/api/v1/events",
             "sources": "/api/v1/sources",
             "dora": "/api/v1/dora",
+            "findings": "/api/v1/findings",
             "slos": "/api/v1/slos",
             "alerts": "/api/v1/alerts",
             "rollbacks": "/api/v1/rollbacks",

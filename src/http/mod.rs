@@ -11,6 +11,7 @@ pub mod deployments;
 pub mod dora;
 pub mod event_schema;
 pub mod events;
+pub mod findings;
 pub mod gate;
 mod health;
 pub mod hints;

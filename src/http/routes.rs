@@ -3,8 +3,8 @@
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
-    alerts, changes, cloudevents, compare, deployments, dora, events, health, incidents, index, links, metrics,
-    openapi, quarantine, rollbacks, services, slos, sources, stream, webhooks,
+    alerts, changes, cloudevents, compare, deployments, dora, events, findings, health, incidents, index, links,
+    metrics, openapi, quarantine, rollbacks, services, slos, sources, stream, webhooks,
 };
 use crate::config::Config;
 
@@ -18,7 +18,7 @@ pub fn configure(routes: &mut ServiceConfig) {
     routes.configure(webhooks::configure).configure(sources::configure);
     routes.configure(dora::configure).configure(compare::configure).configure(services::configure);
     routes.configure(deployments::configure).configure(changes::configure).configure(incidents::configure);
-    routes.configure(links::configure);
+    routes.configure(links::configure).configure(findings::configure);
     routes.configure(slos::configure).configure(alerts::configure);
     routes.configure(rollbacks::configure).configure(quarantine::configure);
 }

@@ -18,8 +18,8 @@ pub fn configure(routes: &mut ServiceConfig) {
     routes.service(list_sources);
 }
 
-/// A source that is configured, or that something came from. Counts are of deliveries; those of
-/// `native`, which is `POST /api/v1/events`, and of `cloudevents` are of events.
+/// A source that is configured, or that something came from. Counts are of deliveries, and of the
+/// lines of imports; those of `native`, which is `POST /api/v1/events`, and of `cloudevents` are of events.
 #[derive(Debug, Default, Serialize, ToSchema)]
 struct SourceStatus {
     source: String,

@@ -157,15 +157,18 @@ fn push(payload: Payload<'_>, context: &Context<'_>) -> Result<Reading, Fault> {
 fn commit(raw: Field<Raw<'_>>, at: &str, repo: &Repo<'_>, context: &Context<'_>) -> Result<Fact, Fault> {
     let Raw(raw) = raw.required(at, "it is null")?;
     let listed: Listed<'_> = read(raw).map_err(|fault| Fault::new(at, fault.detail()))?;
+    let written_at = listed.date.moment(format_args!("{at}/date"))?;
     let commit = Commit {
         sha: listed.hash.needed(format_args!("{at}/hash"), SHA, "which commit is it?")?.into_owned(),
-        written_at: listed.date.moment(format_args!("{at}/date"))?,
+        authored_at: written_at,
+        committed_at: written_at,
         merge: matches!(&listed.parents, Field::Given(parents) if parents.len() > 1),
+        pushed_before: false,
         paths: Vec::new(),
     };
     let parts = [SOURCE, "push", repo.name.as_str(), &commit.sha.clone()];
     // Bitbucket does not say when it was pushed: it tells at once.
-    let change = commit.merged(repo, context.received_at);
+    let change = commit.change(repo, Some(context.received_at));
     Ok(fact_known_by(&parts, DeliveryEvent::Change(change), raw))
 }
 

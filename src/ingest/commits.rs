@@ -14,14 +14,22 @@ const MAX_PATHS: usize = 1_000;
 type List<T> = Vec<Field<T>>;
 
 object! {
-    /// As GitHub and GitLab list it.
+    /// As GitHub and GitLab list it; GitLab and most deliveries of GitHub leave some of it out.
     pub struct Listed<'a> {
         id: "id" Text<'a>,
         message: "message" Text<'a>,
         timestamp: "timestamp" Text<'a>,
+        distinct: "distinct" bool,
+        author: "author" Signature<'a>,
+        committer: "committer" Signature<'a>,
+        parents: "parents" List<Raw<'a>>,
         added: "added" List<Text<'a>>,
         removed: "removed" List<Text<'a>>,
         modified: "modified" List<Text<'a>>,
+    }
+
+    pub struct Signature<'a> {
+        date: "date" Text<'a>,
     }
 }
 
@@ -29,9 +37,12 @@ object! {
 #[derive(Debug, Clone)]
 pub struct Commit {
     pub sha: String,
-    /// Hosts give one time per commit, with the offset of who wrote it.
-    pub written_at: Option<Timestamp>,
+    /// Where hosts give one time per commit, with the offset of who wrote it, both are that.
+    pub authored_at: Option<Timestamp>,
+    pub committed_at: Option<Timestamp>,
     pub merge: bool,
+    /// It was on another branch already.
+    pub pushed_before: bool,
     pub paths: Vec<String>,
 }
 
@@ -42,22 +53,40 @@ pub struct Commit {
 pub fn listed<'a>(raw: Field<Raw<'a>>, at: &str) -> Result<(&'a str, Commit), Fault> {
     let Raw(raw) = raw.required(at, "it is null")?;
     let listed: Listed<'_> = read(raw).map_err(|fault| Fault::new(at, fault.detail()))?;
+    let written_at = listed.timestamp.moment(format_args!("{at}/timestamp"))?;
     let commit = Commit {
         sha: listed.id.needed(format_args!("{at}/id"), SHA, "which commit is it?")?.into_owned(),
-        written_at: listed.timestamp.moment(format_args!("{at}/timestamp"))?,
-        merge: matches!(&listed.message, Field::Given(message) if is_merge(message)),
+        authored_at: date(listed.author, format_args!("{at}/author/date"))?.or(written_at),
+        committed_at: date(listed.committer, format_args!("{at}/committer/date"))?.or(written_at),
+        merge: match (&listed.parents, &listed.message) {
+            (Field::Given(parents), _) => parents.len() > 1,
+            (_, Field::Given(message)) => is_merge(message),
+            _ => false,
+        },
+        pushed_before: listed.distinct == Field::Given(false),
         paths: paths([listed.added, listed.modified, listed.removed]),
     };
     Ok((raw, commit))
 }
 
+/// When someone signed.
+///
+/// # Errors
+/// The time is none.
+pub fn date(field: Field<Signature<'_>>, at: std::fmt::Arguments<'_>) -> Result<Option<Timestamp>, Fault> {
+    match field {
+        Field::Given(signature) => signature.date.moment(at),
+        _ => Ok(None),
+    }
+}
+
 impl Commit {
-    /// The change that it is once it is on the default branch.
-    pub fn merged(self, repo: &Repo<'_>, merged_at: Timestamp) -> ChangeEvent {
+    /// The change that it is once it is on the default branch, whether or not it is known since when.
+    pub fn change(self, repo: &Repo<'_>, merged_at: Option<Timestamp>) -> ChangeEvent {
         ChangeEvent {
             service: repo.service_of_paths(&self.paths),
-            authored_at: self.written_at,
-            committed_at: self.written_at,
+            authored_at: self.authored_at,
+            committed_at: self.committed_at,
             merge: self.merge,
             paths: self.paths,
             ..change(repo, self.sha, merged_at)
@@ -65,25 +94,30 @@ impl Commit {
     }
 }
 
-/// A merged pull request tells the times of the review of the commit it became.
+/// The commit that a merged pull request became, with the times of its review.
 pub fn of_request(repo: &Repo<'_>, sha: String, request: PullRequest, merged_at: Timestamp) -> ChangeEvent {
-    let service = repo.service_of_paths(&[]);
-    ChangeEvent { service, pull_request: Some(request), ..change(repo, sha, merged_at) }
+    ChangeEvent { pull_request: Some(request), ..became(repo, sha, merged_at) }
 }
 
-fn change(repo: &Repo<'_>, sha: String, merged_at: Timestamp) -> ChangeEvent {
+/// The commit that a merged pull request became.
+pub fn became(repo: &Repo<'_>, sha: String, merged_at: Timestamp) -> ChangeEvent {
+    ChangeEvent { service: repo.service_of_paths(&[]), ..change(repo, sha, Some(merged_at)) }
+}
+
+fn change(repo: &Repo<'_>, sha: String, merged_at: Option<Timestamp>) -> ChangeEvent {
     ChangeEvent {
         key: EntityKey { source: repo.source(), id: sha.clone() },
-        time: merged_at,
+        time: merged_at.unwrap_or_default(),
         repository: repo.name.clone(),
         sha,
         service: None,
         authored_at: None,
         committed_at: None,
-        merged_at: Some(merged_at),
+        merged_at,
         pull_request: None,
         merge: false,
         paths: Vec::new(),
+        push: None,
         attributes: BTreeMap::new(),
     }
 }

@@ -55,11 +55,11 @@ pub fn fact(
     received_at: Timestamp,
     raw: &str,
 ) -> Result<Fact, Fault> {
-    set_time(&mut event, sent.unwrap_or_default());
+    event.set_time(sent.unwrap_or_default());
     let canonical = serde_json::to_vec(&AsSent { time_sent: sent.is_some(), event: &event })
         .map_err(|error| Fault::new("", format!("cannot be kept: {error}")))?;
     let digest = Sha256::digest(&canonical).into();
-    set_time(&mut event, sent.unwrap_or(received_at));
+    event.set_time(sent.unwrap_or(received_at));
     Ok(Fact { event, digest, raw: raw.as_bytes().to_vec() })
 }
 
@@ -67,16 +67,6 @@ pub fn fact(
 /// one it is.
 pub fn fact_known_by(parts: &[&str], event: DeliveryEvent, raw: &str) -> Fact {
     Fact { event, digest: digest_of(parts), raw: raw.as_bytes().to_vec() }
-}
-
-/// When it happened.
-pub const fn set_time(event: &mut DeliveryEvent, time: Timestamp) {
-    match event {
-        DeliveryEvent::Deployment(event) => event.time = time,
-        DeliveryEvent::Change(event) => event.time = time,
-        DeliveryEvent::Incident(event) => event.time = time,
-        DeliveryEvent::Links(event) => event.time = time,
-    }
 }
 
 #[cfg(test)]

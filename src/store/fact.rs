@@ -13,7 +13,7 @@ use crate::event::{DeliveryEvent, EntityKey};
 use crate::time::Timestamp;
 
 /// What a fact is about. Changes are the same change whichever source tells of them, so they go
-/// by (repository, sha).
+/// by (repository, sha); pull requests and pushes by their names in the repository.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entity {
     pub kind: &'static str,
@@ -26,16 +26,29 @@ impl Entity {
         Self { kind: "incident", source: storable(&key.source), id: storable(&key.id) }
     }
 
+    pub fn change(repository: &str, sha: &str) -> Self {
+        Self { kind: "change", source: storable(repository), id: storable(sha) }
+    }
+
+    pub fn pull_request(repository: &str, number: impl std::fmt::Display) -> Self {
+        Self { kind: "pull_request", source: storable(repository), id: number.to_string() }
+    }
+
     pub fn of(event: &DeliveryEvent) -> Self {
-        let (source, id) = match event {
-            DeliveryEvent::Deployment(event) => (&event.key.source, &event.key.id),
-            DeliveryEvent::Incident(event) => (&event.key.source, &event.key.id),
-            DeliveryEvent::Change(event) => (&event.repository, &event.sha),
-            DeliveryEvent::Links(event) => (&event.key.source, &event.key.id),
-        };
-        // What is said about an incident's links is part of the incident.
-        let kind = if let DeliveryEvent::Links(_) = event { "incident" } else { event.kind() };
-        Self { kind, source: storable(source), id: storable(id) }
+        match event {
+            DeliveryEvent::Change(event) => Self::change(&event.repository, &event.sha),
+            DeliveryEvent::PullRequest(event) => Self::pull_request(&event.repository, event.number),
+            DeliveryEvent::Push(event) => {
+                let id = format!("{}@{}", event.push.branch, event.push.head);
+                Self { kind: "push", source: storable(&event.repository), id: storable(&id) }
+            }
+            // What is said about an incident's links is part of the incident.
+            DeliveryEvent::Links(event) => Self::incident(&event.key),
+            DeliveryEvent::Deployment(_) | DeliveryEvent::Incident(_) | DeliveryEvent::Finding(_) => {
+                let key = event.key();
+                Self { kind: event.kind(), source: storable(&key.source), id: storable(&key.id) }
+            }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Reads of deployments, changes and incidents: all of a service, or a page of a list.
+//! Reads of deployments, changes, incidents and findings: all of a service, or a page of a list.
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::conn::on_conn;
 use super::dora::packed;
-use super::schema::{change, deployment, incident, series};
+use super::schema::{change, deployment, finding, incident, series};
 use super::{Conn, StoreError, storable};
-use crate::event::{Change, Deployment, DeploymentEvent, DeploymentRef, EntityKey, Incident};
+use crate::event::{Change, Deployment, DeploymentEvent, DeploymentRef, EntityKey, Finding, Incident};
 use crate::time::Timestamp;
 
 /// Names per statement, well below the limit of bind parameters.
@@ -236,6 +236,15 @@ pub struct IncidentFilter {
     pub status: Option<String>,
 }
 
+#[derive(Debug, Clone, Default)]
+pub struct FindingFilter {
+    pub list: ListFilter,
+    pub repository: Option<String>,
+    pub kind: Option<String>,
+    pub severity: Option<String>,
+    pub status: Option<String>,
+}
+
 type Listed = (i64, String, String, String);
 
 fn page_of<T: DeserializeOwned>(
@@ -341,4 +350,31 @@ pub async fn list_incidents(conn: &mut Conn, filter: &IncidentFilter) -> Result<
         query.load::<Listed>(c).await
     })?;
     page_of("incident", rows, list.limit)
+}
+
+/// Findings, newest first.
+pub async fn list_findings(conn: &mut Conn, filter: &FindingFilter) -> Result<Page<Finding>, StoreError> {
+    let list = &filter.list;
+    let rows = on_conn!(conn, |c| {
+        let columns = (finding::opened_at, finding::source, finding::id, finding::state);
+        let mut query = finding::table.select(columns).into_boxed();
+        if let Some(service) = &list.service {
+            query = query.filter(finding::service.eq(service));
+        }
+        if let Some(repository) = &filter.repository {
+            query = query.filter(finding::repository.eq(repository));
+        }
+        if let Some(kind) = &filter.kind {
+            query = query.filter(finding::kind.eq(kind));
+        }
+        if let Some(severity) = &filter.severity {
+            query = query.filter(finding::severity.eq(severity));
+        }
+        if let Some(status) = &filter.status {
+            query = query.filter(finding::status.eq(status));
+        }
+        let query = paged!(query, list, finding::opened_at, finding::source, finding::id);
+        query.load::<Listed>(c).await
+    })?;
+    page_of("finding", rows, list.limit)
 }

@@ -22,6 +22,7 @@ pub mod outbox;
 mod payload;
 pub mod place;
 pub mod projection;
+mod pull_request;
 pub mod quarantine;
 pub mod receipt;
 pub mod retention;

@@ -34,6 +34,7 @@ pub async fn incidents(conn: &mut Conn, place: (&str, &str), since: Timestamp) -
     let rows: Vec<String> = on_conn!(conn, |c| incident::table
         .filter(incident::service.eq(place.0))
         .filter(incident::environment.eq(place.1).or(incident::environment.is_null()))
+        .filter(incident::status.ne("withdrawn"))
         .filter(incident::resolved_at.is_null().or(incident::resolved_at.ge(since.micros())))
         .select(incident::state)
         .load(c)

@@ -1,4 +1,4 @@
-//! The stored folds of facts: one row per deployment, change and incident.
+//! The stored folds of facts: one row per deployment, change, incident and finding.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,9 +12,12 @@ use super::conn::{MAX_BINDS, batch, on_conn};
 use super::dora::dirty::{self, Touched};
 use super::dora::packed;
 use super::fact::{self, Entity};
-use super::schema::{change, deployment, incident, incident_reference};
-use super::{Conn, StoreError, history, storable};
-use crate::event::{ChangeEvent, DeliveryEvent, DeploymentEvent, Incident, IncidentEvent, LinksEvent, state};
+use super::schema::{change, deployment, finding, incident, incident_reference};
+use super::{Conn, StoreError, history, pull_request, storable};
+use crate::event::finding::fold_finding;
+use crate::event::{
+    Change, ChangeEvent, DeliveryEvent, DeploymentEvent, FindingEvent, Incident, IncidentEvent, LinksEvent, state,
+};
 use crate::time::Timestamp;
 
 #[derive(Debug, Clone, Insertable)]
@@ -61,14 +64,37 @@ struct IncidentRow {
     state: String,
 }
 
+#[derive(Debug, Clone, Insertable)]
+#[diesel(table_name = finding, treat_none_as_default_value = false)]
+struct FindingRow {
+    source: String,
+    id: String,
+    repository: String,
+    service: Option<String>,
+    kind: String,
+    severity: Option<String>,
+    status: String,
+    rule: Option<String>,
+    opened_at: i64,
+    fixed_at: Option<i64>,
+    url: Option<String>,
+    state: String,
+}
+
+/// A folded change before it is stored, and its earliest fact.
+type FoldedChange = (Change, Timestamp);
+
 /// Folds all facts of each entity anew and stores the result; called in the transaction that
 /// added a fact to each.
 ///
 /// # Errors
 /// The database refuses, or a stored fact cannot be read.
 pub async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<(), StoreError> {
-    let (mut deployments, mut changes, mut incidents) = (Vec::new(), Vec::new(), Vec::new());
-    for (entity, facts) in fact::load(conn, entities).await? {
+    let mut entities = entities.clone();
+    entities.extend(pull_request::refold(conn, &entities).await?);
+    let (mut deployments, mut incidents, mut findings) = (Vec::new(), Vec::new(), Vec::new());
+    let mut changes: Vec<FoldedChange> = Vec::new();
+    for (entity, facts) in fact::load(conn, &entities).await? {
         let mut facts_of = Facts::default();
         for fact in facts {
             facts_of.add(fact);
@@ -76,15 +102,19 @@ pub async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<(), 
         for facts in facts_of.deployments.into_values() {
             deployments.extend(deployment_row(&entity, &facts)?);
         }
-        changes.extend(change_row(&entity, &facts_of.changes)?);
+        changes.extend(fold_change(&facts_of.changes));
         incidents.extend(incident_row(&entity, &facts_of.incidents, &facts_of.links)?);
+        findings.extend(finding_row(&entity, &facts_of.findings)?);
     }
+    pull_request::land(conn, changes.iter_mut().map(|(change, _)| change)).await?;
+    let changes: Vec<ChangeRow> = changes.iter().map(change_row).collect::<Result<_, StoreError>>()?;
     let mut touched = Touched::default();
     touched.services.extend(deployments.iter().map(|row| row.service.clone()));
     touched.repositories.extend(changes.iter().map(|row| row.repository.clone()));
     touched.commits.extend(changes.iter().map(|row| row.sha.clone()));
     upsert_deployments(conn, &deployments).await?;
     upsert_changes(conn, &changes).await?;
+    upsert_findings(conn, &findings).await?;
     for (row, incident) in &incidents {
         touched.incidents.extend(history::incident_by_key(conn, &incident.key).await?);
         touched.incidents.push(incident.clone());
@@ -122,6 +152,7 @@ struct Facts {
     changes: Vec<ChangeEvent>,
     incidents: Vec<IncidentEvent>,
     links: Vec<LinksEvent>,
+    findings: Vec<FindingEvent>,
 }
 
 impl Facts {
@@ -134,6 +165,9 @@ impl Facts {
             DeliveryEvent::Change(event) => self.changes.push(event),
             DeliveryEvent::Incident(event) => self.incidents.push(event),
             DeliveryEvent::Links(event) => self.links.push(event),
+            DeliveryEvent::Finding(event) => self.findings.push(event),
+            // Folded by `pull_request::refold`.
+            DeliveryEvent::PullRequest(_) | DeliveryEvent::Push(_) => {}
         }
     }
 }
@@ -159,21 +193,22 @@ fn deployment_row(entity: &Entity, facts: &[DeploymentEvent]) -> Result<Option<D
     }))
 }
 
-fn change_row(entity: &Entity, facts: &[ChangeEvent]) -> Result<Option<ChangeRow>, StoreError> {
-    let (Some(folded), Some(first)) = (state::fold_change(facts), facts.iter().map(|fact| fact.time).min()) else {
-        return Ok(None);
-    };
-    let sort_at = folded.merged_at.or(folded.committed_at).or(folded.authored_at).unwrap_or(first);
-    Ok(Some(ChangeRow {
-        repository: entity.source.clone(),
-        sha: entity.id.clone(),
+fn fold_change(facts: &[ChangeEvent]) -> Option<FoldedChange> {
+    state::fold_change(facts).zip(facts.iter().map(|fact| fact.time).min())
+}
+
+fn change_row((folded, first): &FoldedChange) -> Result<ChangeRow, StoreError> {
+    let sort_at = folded.merged_at.or(folded.committed_at).or(folded.authored_at).unwrap_or(*first);
+    Ok(ChangeRow {
+        repository: storable(&folded.repository),
+        sha: storable(&folded.sha),
         service: folded.service.as_deref().map(storable),
         authored_at: folded.authored_at.map(Timestamp::micros),
         merged_at: folded.merged_at.map(Timestamp::micros),
         sort_at: sort_at.micros(),
-        packed: packed::pack(&folded)?,
-        state: json(&folded)?,
-    }))
+        packed: packed::pack(folded)?,
+        state: json(folded)?,
+    })
 }
 
 fn incident_row(
@@ -193,6 +228,24 @@ fn incident_row(
         state: json(&folded)?,
     };
     Ok(Some((row, folded)))
+}
+
+fn finding_row(entity: &Entity, facts: &[FindingEvent]) -> Result<Option<FindingRow>, StoreError> {
+    let Some(folded) = fold_finding(facts) else { return Ok(None) };
+    Ok(Some(FindingRow {
+        source: entity.source.clone(),
+        id: entity.id.clone(),
+        repository: storable(&folded.repository),
+        service: folded.service.as_deref().map(storable),
+        kind: name(&folded.kind)?,
+        severity: folded.severity.as_ref().map(name).transpose()?,
+        status: name(&folded.status)?,
+        rule: folded.rule.as_deref().map(storable),
+        opened_at: folded.opened_at.micros(),
+        fixed_at: folded.fixed_at.map(Timestamp::micros),
+        url: folded.url.as_deref().map(storable),
+        state: json(&folded)?,
+    }))
 }
 
 fn json(state: &impl Serialize) -> Result<String, StoreError> {
@@ -260,6 +313,26 @@ async fn upsert_incidents(conn: &mut Conn, all: &[IncidentRow]) -> QueryResult<(
             incident::started_at.eq(excluded(incident::started_at)),
             incident::resolved_at.eq(excluded(incident::resolved_at)),
             incident::state.eq(excluded(incident::state)),
+        )))?;
+    }
+    Ok(())
+}
+
+async fn upsert_findings(conn: &mut Conn, all: &[FindingRow]) -> QueryResult<()> {
+    for rows in all.chunks(MAX_BINDS / 12) {
+        batch!(conn, execute, rows => diesel::insert_into(finding::table)
+        .values(rows)
+        .on_conflict((finding::source, finding::id))
+        .do_update()
+        .set((
+            finding::service.eq(excluded(finding::service)),
+            finding::severity.eq(excluded(finding::severity)),
+            finding::status.eq(excluded(finding::status)),
+            finding::rule.eq(excluded(finding::rule)),
+            finding::opened_at.eq(excluded(finding::opened_at)),
+            finding::fixed_at.eq(excluded(finding::fixed_at)),
+            finding::url.eq(excluded(finding::url)),
+            finding::state.eq(excluded(finding::state)),
         )))?;
     }
     Ok(())

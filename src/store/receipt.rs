@@ -27,6 +27,8 @@ pub async fn accepted(conn: &mut Conn, rules: &Rules, event: &DeliveryEvent) -> 
                 None => None,
             }
         }
+        // Nobody waits for a receipt of these: they come from a webhook.
+        DeliveryEvent::PullRequest(_) | DeliveryEvent::Push(_) | DeliveryEvent::Finding(_) => None,
     })
 }
 

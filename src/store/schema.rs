@@ -59,6 +59,45 @@ diesel::table! {
 }
 
 diesel::table! {
+    pull_request (repository, number) {
+        repository -> Text,
+        number -> BigInt,
+        head_repository -> Nullable<Text>,
+        head_branch -> Nullable<Text>,
+        head_sha -> Nullable<Text>,
+        merge_commit -> Nullable<Text>,
+        state -> Text,
+    }
+}
+
+diesel::table! {
+    push (repository, branch, head) {
+        repository -> Text,
+        branch -> Text,
+        head -> Text,
+        before_head -> Nullable<Text>,
+        state -> Text,
+    }
+}
+
+diesel::table! {
+    finding (source, id) {
+        source -> Text,
+        id -> Text,
+        repository -> Text,
+        service -> Nullable<Text>,
+        kind -> Text,
+        severity -> Nullable<Text>,
+        status -> Text,
+        rule -> Nullable<Text>,
+        opened_at -> BigInt,
+        fixed_at -> Nullable<BigInt>,
+        url -> Nullable<Text>,
+        state -> Text,
+    }
+}
+
+diesel::table! {
     seen_key (key) {
         key -> Binary,
         body_digest -> Nullable<Binary>,
@@ -331,6 +370,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     deployment,
     change,
     incident,
+    pull_request,
+    push,
+    finding,
     incident_reference,
     dora_state,
     dora_dirty,

@@ -146,7 +146,10 @@ impl Evaluator {
                 ("deployment", Some((event.service.clone(), event.environment.clone())))
             }
             DeliveryEvent::Incident(_) | DeliveryEvent::Links(_) => ("incident", None),
-            DeliveryEvent::Change(_) => return,
+            DeliveryEvent::Change(_)
+            | DeliveryEvent::PullRequest(_)
+            | DeliveryEvent::Push(_)
+            | DeliveryEvent::Finding(_) => return,
         };
         match place {
             Some(place) => {

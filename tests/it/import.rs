@@ -74,7 +74,7 @@ async fn tags_are_deployments_with_the_commits_they_brought() {
     let (ok, text) = run(&devpulse, &["import", "git", path, "--output", "json"]);
     assert_eq!(
         (ok, serde_json::from_str::<Value>(&text).unwrap()),
-        (true, json!({"accepted": 0, "duplicate": 3, "invalid": 0}))
+        (true, json!({"accepted": 0, "duplicate": 3, "skipped": 0, "invalid": 0}))
     );
     // One service of the repository.
     let (ok, text) = run(&devpulse, &["import", "git", path, "--service", "a", "--path", "a"]);

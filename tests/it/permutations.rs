@@ -31,8 +31,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just("in_progress"), 6 => Just("succeeded"), 1 => Just("failed"), 1 => Just("cancelled")
     ];
     let kind = prop_oneof![6 => Just(None), 1 => Just(Some("planned")), 1 => Just(Some("rollback")), 1 => Just(Some("hotfix"))];
-    let status =
-        prop_oneof![3 => Just("opened"), 1 => Just("acknowledged"), 3 => Just("resolved"), 1 => Just("reopened")];
+    let status = prop_oneof![3 => Just("opened"), 1 => Just("acknowledged"), 3 => Just("resolved"), 1 => Just("reopened"), 1 => Just("withdrawn")];
     prop_oneof![
         3 => (0..8_u8, minute.clone(), 0..5_u8, outcome, kind)
             .prop_map(|(id, minute, version, outcome, kind)| Happening::Deployment { id, minute, version, outcome, kind }),

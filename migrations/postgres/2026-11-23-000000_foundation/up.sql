@@ -67,6 +67,48 @@ CREATE TABLE incident (
 CREATE INDEX incident_place ON incident (service, started_at);
 CREATE INDEX incident_page ON incident (started_at, source, id);
 
+-- A pull request reaches the commits that it became: by the push that ended in `merge_commit`, and
+-- with the commits that were pushed to its branch up to `head_sha`.
+CREATE TABLE pull_request (
+    repository TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    head_repository TEXT,
+    head_branch TEXT,
+    head_sha TEXT,
+    merge_commit TEXT,
+    state TEXT NOT NULL,
+    PRIMARY KEY (repository, number)
+);
+CREATE INDEX pull_request_head ON pull_request (head_repository, head_branch, head_sha);
+CREATE INDEX pull_request_merge ON pull_request (repository, merge_commit);
+
+CREATE TABLE push (
+    repository TEXT NOT NULL,
+    branch TEXT NOT NULL,
+    head TEXT NOT NULL,
+    before_head TEXT,
+    state TEXT NOT NULL,
+    PRIMARY KEY (repository, branch, head)
+);
+CREATE INDEX push_before ON push (repository, branch, before_head);
+
+CREATE TABLE finding (
+    source TEXT NOT NULL,
+    id TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    service TEXT,
+    kind TEXT NOT NULL,
+    severity TEXT,
+    status TEXT NOT NULL,
+    rule TEXT,
+    opened_at BIGINT NOT NULL,
+    fixed_at BIGINT,
+    url TEXT,
+    state TEXT NOT NULL,
+    PRIMARY KEY (source, id)
+);
+CREATE INDEX finding_page ON finding (opened_at, source, id);
+
 -- The deployments that incidents name: `id ` with an id, `commit ` with the beginning of a hash.
 CREATE TABLE incident_reference (
     deployment TEXT NOT NULL,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
-use super::sender::Sent;
+use super::sender::{Door, Sent};
 use super::{Sender, Target, progress};
 use crate::cli::Failure;
 
@@ -48,7 +48,7 @@ pub async fn run(options: Options) -> Result<Sent, Failure> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(&options.file).map_err(unreadable)?;
     let head = reader.headers().map_err(unreadable)?.clone();
     let bar = progress(rows, "rows");
-    let mut sender = Sender::new(&options.target.server);
+    let mut sender = Sender::new(&options.target.server, Door::Events);
     for record in reader.records() {
         let record = record.map_err(unreadable)?;
         let line = record.position().map_or(0, csv::Position::line);

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::sender::Sent;
+use super::sender::{Door, Sent};
 use super::{Sender, Target, progress};
 use crate::cli::Failure;
 
@@ -60,7 +60,7 @@ pub async fn run(options: Options) -> Result<Sent, Failure> {
         return Err(Failure::Refused(format!("{} names nothing in this repository", options.deployments)));
     }
     let bar = progress(points.len(), "deployments");
-    let mut sender = Sender::new(&options.target.server);
+    let mut sender = Sender::new(&options.target.server, Door::Events);
     let mut before: Option<&Point> = None;
     for point in &points {
         let changes = match before {

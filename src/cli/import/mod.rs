@@ -3,6 +3,7 @@
 
 mod csv;
 mod git;
+mod github;
 mod sender;
 
 use clap::{Args, Subcommand};
@@ -18,6 +19,8 @@ use sender::Sender;
 pub enum Command {
     /// Tags or a branch of a git repository as deployments, with the commits each of them brought
     Git(git::Options),
+    /// A repository on GitHub: deployments, pull requests with commits and reviews, the main line
+    Github(github::Options),
     /// Rows of a CSV file; its first line names fields of docs/events.md
     Csv(csv::Options),
 }
@@ -33,11 +36,15 @@ pub struct Target {
 pub async fn run(command: Command, output: Output) -> Result<(), Failure> {
     let sent = match command {
         Command::Git(options) => git::run(options).await?,
+        Command::Github(options) => github::run(options).await?,
         Command::Csv(options) => csv::run(options).await?,
     };
-    let totals = json!({"accepted": sent.accepted, "duplicate": sent.duplicate, "invalid": sent.refused.len()});
-    let events = counted(sent.accepted, "event", "events");
-    output.show(&totals, || format!("{events} accepted, {} known before", sent.duplicate))?;
+    let (accepted, duplicate, skipped) = (sent.accepted, sent.duplicate, sent.skipped);
+    let totals =
+        json!({"accepted": accepted, "duplicate": duplicate, "skipped": skipped, "invalid": sent.refused.len()});
+    let events = counted(accepted, "event", "events");
+    let unused = if skipped == 0 { String::new() } else { format!(", {skipped} not counted") };
+    output.show(&totals, || format!("{events} accepted, {duplicate} known before{unused}"))?;
     match sent.refused.first() {
         None => Ok(()),
         Some(first) => {
@@ -49,7 +56,7 @@ pub async fn run(command: Command, output: Output) -> Result<(), Failure> {
 
 /// Drawn on standard error where that is a terminal.
 pub fn progress(total: usize, what: &'static str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {eta}");
+    let style = ProgressStyle::with_template("{prefix}{msg} {wide_bar} {human_pos}/{human_len} {eta}");
     let bar = ProgressBar::new(u64::try_from(total).unwrap_or(u64::MAX)).with_message(what);
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

@@ -16,22 +16,34 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 pub struct Sender<'a> {
     server: &'a Server,
+    door: Door,
     lines: String,
     /// What each line is called when it is refused.
     names: Vec<String>,
     sent: Sent,
 }
 
+/// Where lines are sent to.
+#[derive(Debug, Clone, Copy)]
+pub enum Door {
+    /// Events of DevPulse's own.
+    Events,
+    /// What GitHub says, in the words of its webhooks.
+    GitHub,
+}
+
 #[derive(Debug, Default)]
 pub struct Sent {
     pub accepted: usize,
     pub duplicate: usize,
+    /// They say nothing that counts.
+    pub skipped: usize,
     pub refused: Vec<String>,
 }
 
 impl<'a> Sender<'a> {
-    pub fn new(server: &'a Server) -> Self {
-        Self { server, lines: String::new(), names: Vec::new(), sent: Sent::default() }
+    pub fn new(server: &'a Server, door: Door) -> Self {
+        Self { server, door, lines: String::new(), names: Vec::new(), sent: Sent::default() }
     }
 
     /// # Errors
@@ -50,14 +62,27 @@ impl<'a> Sender<'a> {
         Ok(self.sent)
     }
 
-    async fn flush(&mut self) -> Result<(), Failure> {
+    /// Whether anything sent so far was refused.
+    pub fn was_refused(&self) -> bool {
+        !self.sent.refused.is_empty()
+    }
+
+    /// Sends what waits.
+    ///
+    /// # Errors
+    /// As of [`Self::send`].
+    pub async fn flush(&mut self) -> Result<(), Failure> {
         if self.names.is_empty() {
             return Ok(());
         }
         let (lines, names) = (std::mem::take(&mut self.lines), std::mem::take(&mut self.names));
         let mut tries = 0;
         let receipt = loop {
-            match self.server.send_lines(lines.clone()).await? {
+            let sending = match self.door {
+                Door::Events => self.server.send_lines(&["events"], &[("receipt", Some("items"))], lines.clone()).await,
+                Door::GitHub => self.server.send_lines(&["import", "github"], &[], lines.clone()).await,
+            };
+            match sending? {
                 Some(receipt) => break receipt,
                 None if tries < TRIES => tries += 1,
                 None => return Err(Failure::Refused("the server stays too busy; import again later".to_owned())),
@@ -69,6 +94,7 @@ impl<'a> Sender<'a> {
             match item.get("outcome").and_then(Value::as_str) {
                 Some("accepted") => self.sent.accepted += 1,
                 Some("duplicate") => self.sent.duplicate += 1,
+                Some("skipped") => self.sent.skipped += 1,
                 _ => {
                     let part = |at| item.pointer(at).and_then(Value::as_str).unwrap_or_default();
                     self.sent.refused.push(format!("{name}: {} {}", part("/error/pointer"), part("/error/detail")));

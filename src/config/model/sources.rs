@@ -101,6 +101,8 @@ pub struct GitHub {
     pub deployment_workflows: BTreeMap<String, String>,
     /// Environment of deployments by GitHub whose payload's name matches no environment: kept as is.
     pub default_environment: Option<String>,
+    /// Environment of releases, which are deployments; without it they are none.
+    pub releases: Option<String>,
 }
 
 #[derive(Debug, Clone)]

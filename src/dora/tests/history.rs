@@ -80,6 +80,7 @@ pub fn change(sha: &str, authored: &str, merged: &str) -> ChangeEvent {
         pull_request: None,
         merge: false,
         paths: Vec::new(),
+        push: None,
         attributes: BTreeMap::new(),
     }
 }
@@ -118,6 +119,8 @@ pub fn fold(events: &[DeliveryEvent]) -> History {
             DeliveryEvent::Change(e) => changes.entry((e.repository.clone(), e.sha.clone())).or_default().push(e),
             DeliveryEvent::Incident(e) => incidents.entry(e.key.clone()).or_default().push(e),
             DeliveryEvent::Links(e) => links.entry(e.key.clone()).or_default().push(e),
+            // The store joins these into the changes.
+            DeliveryEvent::PullRequest(_) | DeliveryEvent::Push(_) | DeliveryEvent::Finding(_) => {}
         }
     }
     History {

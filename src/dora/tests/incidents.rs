@@ -108,6 +108,26 @@ fn a_reopened_incident_is_open_again() {
 }
 
 #[test]
+fn a_withdrawn_incident_leaves_no_trace_in_numbers_until_it_is_one_again() {
+    let mut story = Story::versions(&["1", "2"]);
+    story.trouble("i", &["d2"], "02:05", Some("03:00"));
+    let counted = story.figures();
+    assert_eq!(counted.change_fail_rate.value, Some(0.5));
+    story.incident(incident("i", IncidentStatus::Withdrawn, "05:00"));
+    let withdrawn = story.figures();
+    assert_eq!((withdrawn.change_fail_rate.value, story.failed()), (Some(0.0), Vec::<String>::new()));
+    assert_eq!((withdrawn.failed_deployment_recovery_time.n, withdrawn.mean_time_to_recovery.n), (0, 0));
+    assert_eq!(withdrawn.mean_time_to_recovery.excluded.get(&Reason::Withdrawn), Some(&1), "but it is shown");
+    // Said to be resolved before, heard of after: the withdrawal came later and holds.
+    story.incident(incident("i", IncidentStatus::Resolved, "04:00"));
+    assert_eq!(story.figures().mean_time_to_recovery.n, 0);
+    story.incident(incident("i", IncidentStatus::Resolved, "06:00"));
+    let again = story.figures();
+    assert_eq!(again.mean_time_to_recovery.value, counted.mean_time_to_recovery.value, "its life is what it was");
+    assert_eq!(again.change_fail_rate.value, Some(0.5));
+}
+
+#[test]
 fn what_came_first_ended_the_failure() {
     let mut story = Story::versions(&["1", "2", "1"]);
     story.trouble("i", &["d2"], "02:05", Some("05:00"));

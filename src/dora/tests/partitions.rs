@@ -72,12 +72,18 @@ fn a_deployment() -> impl Strategy<Value = Deployment> {
 fn an_incident() -> impl Strategy<Value = Incident> {
     let service = prop_oneof![2 => Just(Some(0_usize)), 2 => Just(Some(1)), 1 => Just(None)];
     let named = prop::collection::vec(0..200_u8, 0..3);
-    (0..100_u8, service, 0..HOURS, prop::option::weighted(0.7, 0..HOURS), named, prop::bool::weighted(0.1)).prop_map(
-        |(id, service, started, resolved, named, start_unknown)| Incident {
+    let (start_unknown, withdrawn) = (prop::bool::weighted(0.1), prop::bool::weighted(0.2));
+    let lasts = (0..HOURS, prop::option::weighted(0.7, 0..HOURS));
+    (0..100_u8, service, lasts, named, start_unknown, withdrawn).prop_map(
+        |(id, service, (started, resolved), named, start_unknown, withdrawn)| Incident {
             key: EntityKey { source: "pager".to_owned(), id: format!("i{id}") },
             service: service.map(|service| SERVICES[service].to_owned()),
             environment: None,
-            status: if resolved.is_some() { IncidentStatus::Resolved } else { IncidentStatus::Opened },
+            status: match resolved {
+                _ if withdrawn => IncidentStatus::Withdrawn,
+                Some(_) => IncidentStatus::Resolved,
+                None => IncidentStatus::Opened,
+            },
             severity: None,
             title: None,
             url: None,
@@ -162,6 +168,7 @@ struct Plain {
     elsewhere: u64,
     incidents: Vec<i64>,
     open_incidents: u64,
+    withdrawn: u64,
 }
 
 fn plain(all: &[Derived], wanted: impl Fn(&str, &str) -> bool, window: Window, arrival: Arrival) -> Plain {
@@ -220,6 +227,9 @@ fn plain(all: &[Derived], wanted: impl Fn(&str, &str) -> bool, window: Window, a
             continue;
         }
         match incident.resolved_at {
+            _ if incident.status == IncidentStatus::Withdrawn => {
+                plain.withdrawn += u64::from(window.contains(incident.started_at));
+            }
             Some(end) if window.contains(end) && incident.start_unknown => {}
             Some(end) if window.contains(end) => {
                 plain.incidents.extend(Some(end.micros_since(incident.started_at)).filter(|lasted| *lasted >= 0));
@@ -293,5 +303,6 @@ proptest! {
         let repaired = &found.mean_time_to_recovery;
         prop_assert!(close(repaired.value, mean(&plain.incidents)), "{repaired:?} {plain:?}");
         prop_assert_eq!(repaired.more.open, Some(plain.open_incidents));
+        prop_assert_eq!(repaired.excluded.get(&Reason::Withdrawn).copied().unwrap_or_default(), plain.withdrawn);
     }
 }

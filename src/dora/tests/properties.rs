@@ -61,8 +61,10 @@ fn a_change() -> impl Strategy<Value = DeliveryEvent> {
 }
 
 fn an_incident() -> impl Strategy<Value = DeliveryEvent> {
-    use IncidentStatus::{Acknowledged, Opened, Reopened, Resolved};
-    let status = prop_oneof![4 => Just(Opened), 1 => Just(Acknowledged), 4 => Just(Resolved), 1 => Just(Reopened)];
+    use IncidentStatus::{Acknowledged, Opened, Reopened, Resolved, Withdrawn};
+    let status = prop_oneof![
+        4 => Just(Opened), 1 => Just(Acknowledged), 4 => Just(Resolved), 1 => Just(Reopened), 1 => Just(Withdrawn)
+    ];
     (0..5_u8, 0..WEEK, status, prop::collection::vec(0..12_u8, 0..2)).prop_map(|(id, at, status, deployments)| {
         let mut event = incident(&format!("i{id}"), status, "00:00");
         event.time = minute(at);

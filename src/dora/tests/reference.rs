@@ -73,6 +73,9 @@ fn rollbacks(order: &[&Deployment]) -> Vec<usize> {
 }
 
 fn linked(history: &History, order: &[&Deployment], incident: &Incident) -> BTreeSet<EntityKey> {
+    if incident.is_withdrawn() {
+        return BTreeSet::new();
+    }
     if !incident.deployments.is_empty() {
         let named = |d: &&Deployment| incident.deployments.iter().any(|n| n.id.as_ref() == Some(&d.key.id));
         return history.deployments.iter().filter(named).map(|d| d.key.clone()).collect();
@@ -229,7 +232,7 @@ pub fn figures(history: &History, window: Window) -> Expected {
         }
     }
     expected.recovery_mean = mean(&recoveries);
-    let resolved = history.incidents.iter().filter_map(|incident| {
+    let resolved = history.incidents.iter().filter(|incident| !incident.is_withdrawn()).filter_map(|incident| {
         let end = incident.resolved_at.filter(|end| window.contains(*end) && !incident.start_unknown)?;
         Some(end.micros_since(incident.started_at)).filter(|lasted| *lasted >= 0)
     });

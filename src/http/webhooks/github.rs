@@ -22,8 +22,9 @@ const DELIVERY: HeaderName = HeaderName::from_static("x-github-delivery");
 
 /// Take a GitHub webhook in
 ///
-/// Understands `deployment`, `deployment_status`, `workflow_run`, `push`, `pull_request` and
-/// `issues`; answers 200 to all others, too. The signature (`X-Hub-Signature-256`) is that of
+/// Understands `deployment`, `deployment_status`, `workflow_run`, `release`, `push`, `pull_request`,
+/// `pull_request_review`, `issues`, `code_scanning_alert`, `dependabot_alert` and
+/// `secret_scanning_alert`; answers 200 to all others, too. The signature (`X-Hub-Signature-256`) is that of
 /// `sources.github.secret`; no key is needed.
 #[utoipa::path(
     tag = "events",

@@ -7,6 +7,7 @@ pub mod bitbucket;
 pub mod circleci;
 pub mod flux;
 pub mod github;
+pub mod github_import;
 pub mod gitlab;
 pub mod jenkins;
 pub mod opsgenie;
@@ -19,7 +20,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 pub use receive::{DeliveryReceipt, Source};
 
 pub fn configure(routes: &mut ServiceConfig) {
-    routes.service(github::post_github).service(alertmanager::post_alertmanager);
+    routes.service(github::post_github).service(github_import::import_github);
+    routes.service(alertmanager::post_alertmanager);
     routes.service(pagerduty::post_pagerduty).service(gitlab::post_gitlab);
     routes.service(jenkins::post_jenkins).service(circleci::post_circleci);
     routes.service(azure_devops::post_azure_devops).service(bitbucket::post_bitbucket);

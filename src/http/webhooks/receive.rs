@@ -66,6 +66,12 @@ pub enum DeliveryOutcome {
     Skipped,
 }
 
+impl DeliveryReceipt {
+    pub(super) const fn skipped(words: String) -> Self {
+        Self { outcome: DeliveryOutcome::Skipped, events: 0, reason: Some(words) }
+    }
+}
+
 impl Source {
     /// # Errors
     /// 404 problem: the source is not configured.
@@ -122,7 +128,7 @@ impl Source {
         let receipt = match reading.inspect_err(|_| became(Became::Invalid))? {
             (Reading::Skipped(why, words), _) => {
                 became(Became::Skipped(why));
-                DeliveryReceipt { outcome: DeliveryOutcome::Skipped, events: 0, reason: Some(words) }
+                DeliveryReceipt::skipped(words)
             }
             (Reading::Facts(facts), key) => {
                 let committed = submit(app, received_at, key, facts).await?;
@@ -145,7 +151,8 @@ fn plain(request: &HttpRequest) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", detail))
 }
 
-async fn submit(
+/// Takes facts in and counts them.
+pub(super) async fn submit(
     app: &App,
     received_at: Timestamp,
     request: Option<RequestKey>,
@@ -162,7 +169,12 @@ async fn submit(
     Ok(committed)
 }
 
-fn taken(committed: &Committed, missing: Option<String>, became: impl Fn(Became)) -> Result<DeliveryReceipt, Problem> {
+/// Says, and counts, what became of facts; `missing` is what of it the source did not tell.
+pub(super) fn taken(
+    committed: &Committed,
+    missing: Option<String>,
+    became: impl Fn(Became),
+) -> Result<DeliveryReceipt, Problem> {
     let duplicate = |reason: &str| {
         became(Became::Duplicate);
         DeliveryReceipt { outcome: DeliveryOutcome::Duplicate, events: 0, reason: Some(reason.to_owned()) }

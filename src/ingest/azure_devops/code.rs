@@ -100,16 +100,17 @@ fn commit(i: usize, raw: Field<Raw<'_>>, pushed_at: Timestamp, repo: &Repo<'_>) 
         Field::Given(person) => person.date.moment(format_args!("{at}/{who}/date")),
         _ => Ok(None),
     };
-    let committed_at = moment(listed.committer, "committer")?;
+    let authored_at = moment(listed.author, "author")?;
     let commit = Commit {
         sha: listed.id.needed(format_args!("{at}/commitId"), SHA, "which commit is it?")?.into_owned(),
-        written_at: moment(listed.author, "author")?,
+        authored_at,
+        committed_at: moment(listed.committer, "committer")?.or(authored_at),
         merge: matches!(&listed.comment, Field::Given(comment) if is_merge(comment)),
+        pushed_before: false,
         paths: Vec::new(),
     };
     let parts = [SOURCE, "push", repo.name.as_str(), &commit.sha.clone()];
-    let mut change = commit.merged(repo, pushed_at);
-    change.committed_at = committed_at.or(change.committed_at);
+    let change = commit.change(repo, Some(pushed_at));
     Ok(fact_known_by(&parts, DeliveryEvent::Change(change), raw))
 }
 

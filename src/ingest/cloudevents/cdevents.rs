@@ -219,6 +219,7 @@ impl<'a> Event<'a> {
             pull_request: None,
             merge: false,
             paths: Vec::new(),
+            push: None,
             attributes: BTreeMap::new(),
         })))
     }

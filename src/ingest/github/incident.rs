@@ -14,7 +14,7 @@ use crate::ingest::source::{Reading, Skip};
 use crate::ingest::wire::{Field, Text};
 use crate::time::Timestamp;
 
-/// What an action means for the incident: a status, when, and how it was resolved.
+/// What an action means for the incident: a status, when, and how it ended.
 #[derive(Clone, Copy)]
 struct Step {
     status: IncidentStatus,
@@ -66,21 +66,24 @@ fn steps(action: &str, issue: &Issue<'_>) -> Result<Vec<Step>, Fault> {
         time.map(Some).ok_or_else(|| Fault::new(format_args!("/issue/{name}"), "is missing: when was that?"))
     };
     let step = |status, time| Step { status, time, resolution: None };
-    let resolved = |time, how| Step { status: IncidentStatus::Resolved, time, resolution: Some(how) };
+    let resolved = |time| Step { status: IncidentStatus::Resolved, time, resolution: Some("closed") };
+    let withdrawn = |time, how| Step { status: IncidentStatus::Withdrawn, time, resolution: Some(how) };
     Ok(match action {
         "opened" => vec![step(IncidentStatus::Opened, at("created_at", &issue.created_at)?)],
         // Labelled in hindsight: the whole story is known.
         "labeled" if text(issue.state.clone()) == "closed" => vec![
             step(IncidentStatus::Opened, at("created_at", &issue.created_at)?),
-            resolved(at("closed_at", &issue.closed_at)?, "closed"),
+            resolved(at("closed_at", &issue.closed_at)?),
+            // Once more, should the label have been taken away in between.
+            resolved(at("updated_at", &issue.updated_at)?),
         ],
         "labeled" => vec![step(IncidentStatus::Opened, at("updated_at", &issue.updated_at)?)],
         "reopened" => vec![step(IncidentStatus::Reopened, at("updated_at", &issue.updated_at)?)],
-        "closed" => vec![resolved(at("closed_at", &issue.closed_at)?, "closed")],
-        "unlabeled" => vec![resolved(at("updated_at", &issue.updated_at)?, "unlabeled")],
-        // GitHub does not say when.
-        "deleted" => vec![resolved(None, "deleted")],
-        "transferred" => vec![resolved(None, "transferred")],
+        "closed" => vec![resolved(at("closed_at", &issue.closed_at)?)],
+        "unlabeled" => vec![withdrawn(at("updated_at", &issue.updated_at)?, "unlabeled")],
+        // GitHub does not say when. A transferred issue is an incident of where it went.
+        "deleted" => vec![withdrawn(None, "deleted")],
+        "transferred" => vec![withdrawn(None, "transferred")],
         _ => Vec::new(),
     })
 }

@@ -3,9 +3,13 @@
 //! **Invariant:** pure. The signature is checked before (`ingest/signature.rs`), the delivery is
 //! deduplicated after (its id is the request's key; equal facts have equal digests).
 
-mod change;
+pub mod batch;
 mod deployment;
+mod finding;
 mod incident;
+mod pull_request;
+mod push;
+mod release;
 mod shapes;
 mod workflow;
 
@@ -13,6 +17,7 @@ use super::fault::Fault;
 use super::source::{self, Reading, Skip};
 use super::wire::read;
 use crate::config::model::GitHub;
+use crate::event::FindingKind;
 
 pub type Context<'a> = source::Context<'a, GitHub>;
 
@@ -33,8 +38,13 @@ pub fn parse(event: &str, body: &str, context: &Context<'_>) -> Result<Reading, 
         "deployment" => deployment::created(read(body)?, body, context),
         "deployment_status" => deployment::status(read(body)?, body, context),
         "workflow_run" => workflow::run(read(body)?, body, context),
-        "push" => change::push(read(body)?, context),
-        "pull_request" => change::pull_request(read(body)?, body, context),
+        "push" => push::push(read(body)?, body, context),
+        "pull_request" => pull_request::pull_request(read(body)?, body, context),
+        "pull_request_review" => pull_request::review(read(body)?, body, context),
+        "release" => release::release(read(body)?, body, context),
+        "code_scanning_alert" => finding::finding(FindingKind::Code, read(body)?, body, context),
+        "dependabot_alert" => finding::finding(FindingKind::Dependency, read(body)?, body, context),
+        "secret_scanning_alert" => finding::finding(FindingKind::Secret, read(body)?, body, context),
         "issues" => incident::issue(read(body)?, body, context),
         other => {
             let known = NOT_COUNTED.iter().find(|entry| entry.0 == other);

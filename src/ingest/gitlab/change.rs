@@ -77,7 +77,7 @@ fn commit(i: usize, raw: Field<Raw<'_>>, repo: &Repo<'_>, context: &Context<'_>)
     let (raw, commit) = commits::listed(raw, &format!("/commits/{i}"))?;
     let parts = ["gitlab", "push", repo.name.as_str(), &commit.sha.clone()];
     // GitLab does not say when it was pushed: it tells at once.
-    let change = commit.merged(repo, context.received_at);
+    let change = commit.change(repo, Some(context.received_at));
     Ok(fact_known_by(&parts, DeliveryEvent::Change(change), raw))
 }
 

@@ -29,11 +29,12 @@ const OUTCOMES: [(&str, DeploymentOutcome); 4] = [
 ];
 const KINDS: [(&str, DeploymentKind); 3] =
     [("planned", DeploymentKind::Planned), ("rollback", DeploymentKind::Rollback), ("hotfix", DeploymentKind::Hotfix)];
-const STATUSES: [(&str, IncidentStatus); 4] = [
+const STATUSES: [(&str, IncidentStatus); 5] = [
     ("opened", IncidentStatus::Opened),
     ("acknowledged", IncidentStatus::Acknowledged),
     ("resolved", IncidentStatus::Resolved),
     ("reopened", IncidentStatus::Reopened),
+    ("withdrawn", IncidentStatus::Withdrawn),
 ];
 
 fn one_of<T: Copy>(at: &str, name: &str, choices: &[(&str, T)]) -> Result<T, Fault> {
@@ -170,6 +171,7 @@ pub fn change(item: Change<'_>, context: &Context<'_>) -> Result<Read, Fault> {
         },
         merge: item.merge.optional("/merge")?.unwrap_or(false),
         paths: paths.collect::<Result<_, _>>()?,
+        push: None,
         attributes: check_attributes(item.attributes)?,
     };
     Ok((DeliveryEvent::Change(event), time))
@@ -191,7 +193,7 @@ pub fn incident(item: Incident<'_>, context: &Context<'_>) -> Result<Read, Fault
     item.strict("")?;
     let id_fix = "opening and resolution are put together by source and id; give the id of the incident";
     let key = EntityKey { id: item.id.needed("/id", ID, id_fix)?.into_owned(), source: source(item.source)? };
-    let fix = "give opened, acknowledged, resolved or reopened";
+    let fix = "give opened, acknowledged, resolved, reopened or withdrawn";
     let status = item.status.needed("/status", NAME, fix)?;
     item.version.within("/version", NAME)?;
     let named = list(item.deployments.optional("/deployments")?, "/deployments", MAX_DEPLOYMENTS)?;

@@ -5,7 +5,7 @@
 mod aggregate;
 mod delivery;
 mod shapes;
-mod split;
+pub(super) mod split;
 mod telemetry;
 
 use std::borrow::Cow;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::committer::{Fact, Key};
 use super::fault::{Fault, ID, NAME, SOURCE, suggestion};
 use super::items::{Fate, Item, Parsed, UNKNOWN};
-use super::key::{fact, fact_known_by, key_of, set_time};
+use super::key::{fact, fact_known_by, key_of};
 use super::wire::{Entries, Field, Text, read};
 use crate::config::EnvironmentNames;
 use crate::event::DeliveryEvent;
@@ -197,7 +197,7 @@ impl<'c> Reader<'c> {
         let fact = match envelope {
             None => fact(event, sent, received_at, raw)?,
             Some(envelope) => {
-                set_time(&mut event, sent.or(envelope.time).unwrap_or(received_at));
+                event.set_time(sent.or(envelope.time).unwrap_or(received_at));
                 fact_known_by(envelope.parts, event, raw)
             }
         };
@@ -218,7 +218,7 @@ impl<'c> Reader<'c> {
                     *environment = names.canonical(environment).to_owned();
                 }
             }
-            DeliveryEvent::Change(_) | DeliveryEvent::Links(_) => {}
+            _ => {}
         }
         self.parsed.facts.push(fact);
         Fate::Fact(self.parsed.facts.len() - 1)

@@ -173,20 +173,18 @@ impl DoraCache {
             let Some(newest) = newest(month) else { continue };
             let name = name(month);
             let known = self.memo.lock().get(&name, newest);
-            let tallies = match known {
-                Some(known) => known,
-                None => {
-                    let Some(rows) = self.rows(conn, &scope.wanted, &one).await? else { return Ok(None) };
-                    let reading = self.known.lock().reading(Arc::clone(rules), rows);
-                    let question = Question { window: month.window(), ..*question };
-                    let selected =
-                        reading.select(|service, environment| scope.wants(service, environment), scope.arrival);
-                    let mut tallies = Tallies::of(&selected, &question, true);
-                    tallies.settle();
-                    let tallies = Arc::new(tallies);
-                    self.memo.lock().keep(name, newest, Arc::clone(&tallies));
-                    tallies
-                }
+            let tallies = if let Some(known) = known {
+                known
+            } else {
+                let Some(rows) = self.rows(conn, &scope.wanted, &one).await? else { return Ok(None) };
+                let reading = self.known.lock().reading(Arc::clone(rules), rows);
+                let question = Question { window: month.window(), ..*question };
+                let selected = reading.select(|service, environment| scope.wants(service, environment), scope.arrival);
+                let mut tallies = Tallies::of(&selected, &question, true);
+                tallies.settle();
+                let tallies = Arc::new(tallies);
+                self.memo.lock().keep(name, newest, Arc::clone(&tallies));
+                tallies
             };
             shared.push(tallies);
         }

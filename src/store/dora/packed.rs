@@ -15,6 +15,7 @@ struct Packed {
     request: Option<Request>,
     merge: bool,
     paths: Vec<String>,
+    partial: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -46,6 +47,7 @@ pub fn pack(change: &Change) -> Result<Vec<u8>, StoreError> {
         request,
         merge: change.merge,
         paths: change.paths.clone(),
+        partial: change.partial,
     };
     postcard::to_allocvec(&packed).map_err(|error| StoreError::encode("change", error))
 }
@@ -72,6 +74,9 @@ pub fn unpack(repository: String, sha: String, bytes: &[u8]) -> Result<Change, S
         pull_request: request,
         merge: packed.merge,
         paths: packed.paths,
+        // What the push said stands in the other fields.
+        push: None,
+        partial: packed.partial,
     })
 }
 
@@ -92,6 +97,8 @@ mod tests {
             pull_request: None,
             merge: false,
             paths: Vec::new(),
+            push: None,
+            partial: false,
         };
         let full = Change {
             service: Some("cart".to_owned()),
@@ -108,6 +115,7 @@ mod tests {
             }),
             merge: true,
             paths: vec!["a".to_owned(), "ü/b".to_owned()],
+            partial: true,
             ..bare.clone()
         };
         for change in [bare, full] {

@@ -117,7 +117,7 @@ async fn derive(store: &Store, rules: &Arc<Rules>, service: &str) -> Result<Proj
     blocking(move || {
         let encoded = kept::encode(&split(&derived, &elsewhere, &rules))?;
         let places = places::of(&deployments, &derived);
-        Ok(Projection { encoded, places, repositories, shared, derived })
+        Ok(Projection { derived, encoded, places, repositories, shared })
     })
     .await?
 }

@@ -149,6 +149,7 @@ fn story(source: &str) -> Vec<Fact> {
             pull_request: None,
             merge: false,
             paths: vec![format!("{id}.rs")],
+            push: None,
             attributes: BTreeMap::new(),
         })
     };

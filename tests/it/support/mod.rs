@@ -6,6 +6,7 @@ pub mod database;
 pub mod db;
 pub mod devpulse;
 pub mod github;
+pub mod github_api;
 pub mod go_template;
 pub mod haproxy;
 pub mod html;

@@ -1,0 +1,313 @@
+//! Stored pull requests and pushes, and how they reach the changes that pull requests became.
+//!
+//! Whichever side a new fact is about, everything that depends on it is folded again in the same
+//! transaction: a push feeds the pull requests of its branch, a pull request the commits that the
+//! push brought which ended in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use diesel::prelude::*;
+use diesel::upsert::excluded;
+use diesel_async::RunQueryDsl;
+use serde::de::DeserializeOwned;
+
+use super::conn::{MAX_BINDS, batch, on_conn};
+use super::fact::{self, Entity};
+use super::schema::{change, pull_request, push};
+use super::{Conn, StoreError, storable};
+use crate::event::landing::Landing;
+use crate::event::pull_request::{Commit, Head, fold_pull_request};
+use crate::event::push::{Chain, MAX_PUSHES, fold_push};
+use crate::event::{Change, DeliveryEvent, PullRequestState, Push, PushRef};
+
+/// Names per statement, well below the limit of bind parameters.
+const CHUNK: usize = 1_000;
+
+#[derive(Debug, Clone, Insertable)]
+#[diesel(table_name = pull_request, treat_none_as_default_value = false)]
+struct RequestRow {
+    repository: String,
+    number: i64,
+    head_repository: Option<String>,
+    head_branch: Option<String>,
+    head_sha: Option<String>,
+    merge_commit: Option<String>,
+    state: String,
+}
+
+#[derive(Debug, Clone, Insertable)]
+#[diesel(table_name = push, treat_none_as_default_value = false)]
+struct PushRow {
+    repository: String,
+    branch: String,
+    head: String,
+    before_head: Option<String>,
+    state: String,
+}
+
+fn encode(state: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(state).map_err(|source| StoreError::encode("state", source))
+}
+
+fn decode<T: DeserializeOwned>(what: &'static str, state: &str) -> Result<T, StoreError> {
+    serde_json::from_str(state).map_err(|source| StoreError::decode(what, source))
+}
+
+/// Folds the pushes and pull requests among the entities; answers the changes that may follow.
+///
+/// # Errors
+/// The database refuses, or holds what cannot be read.
+pub(super) async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<BTreeSet<Entity>, StoreError> {
+    let of_kind = |kind| entities.iter().filter(move |entity| entity.kind == kind).cloned().collect();
+    let pushes = refold_pushes(conn, &of_kind("push")).await?;
+    let mut numbers: BTreeSet<Entity> = of_kind("pull_request");
+    numbers.extend(fed_by(conn, &pushes).await?);
+    let requests = refold_requests(conn, &numbers).await?;
+    let mut follow = BTreeSet::new();
+    for push in &pushes {
+        follow.extend(push.commits.iter().map(|commit| Entity::change(&push.repository, &commit.sha)));
+    }
+    let mut merged: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for request in &requests {
+        if let Some((_, commit)) = request.merged() {
+            merged.entry(&request.repository).or_default().insert(commit);
+        }
+    }
+    for (repository, commits) in merged {
+        follow.extend(commits.iter().map(|commit| Entity::change(repository, commit)));
+        let commits: Vec<&str> = commits.into_iter().collect();
+        let refs = brought_by(conn, repository, &commits).await?;
+        for push in load_pushes(conn, repository, &refs).await?.into_values() {
+            follow.extend(push.commits.iter().map(|commit| Entity::change(repository, &commit.sha)));
+        }
+    }
+    Ok(follow)
+}
+
+async fn refold_pushes(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<Vec<Push>, StoreError> {
+    let mut pushes = Vec::new();
+    for facts in fact::load(conn, entities).await?.into_values() {
+        let facts = facts.into_iter().filter_map(|fact| match fact {
+            DeliveryEvent::Push(event) => Some(event),
+            _ => None,
+        });
+        pushes.extend(fold_push(&facts.collect::<Vec<_>>()));
+    }
+    let row = |push: &Push| {
+        Ok(PushRow {
+            repository: storable(&push.repository),
+            branch: storable(&push.push.branch),
+            head: storable(&push.push.head),
+            before_head: push.before.as_deref().map(storable),
+            state: encode(push)?,
+        })
+    };
+    let rows: Vec<PushRow> = pushes.iter().map(row).collect::<Result<_, StoreError>>()?;
+    for rows in rows.chunks(MAX_BINDS / 5) {
+        batch!(conn, execute, rows => diesel::insert_into(push::table)
+            .values(rows)
+            .on_conflict((push::repository, push::branch, push::head))
+            .do_update()
+            .set((push::before_head.eq(excluded(push::before_head)), push::state.eq(excluded(push::state)))))?;
+    }
+    Ok(pushes)
+}
+
+/// The pull requests whose branches the pushes led to.
+async fn fed_by(conn: &mut Conn, pushes: &[Push]) -> Result<BTreeSet<Entity>, StoreError> {
+    let mut branches: BTreeMap<(&str, &str), BTreeSet<String>> = BTreeMap::new();
+    for push in pushes {
+        branches.entry((&push.repository, &push.push.branch)).or_default().insert(push.push.head.clone());
+    }
+    let mut fed = BTreeSet::new();
+    for ((repository, branch), heads) in branches {
+        let heads = later(conn, repository, branch, heads).await?;
+        for heads in heads.chunks(CHUNK) {
+            let query = || {
+                pull_request::table
+                    .filter(pull_request::head_repository.eq(repository))
+                    .filter(pull_request::head_branch.eq(branch))
+                    .filter(pull_request::head_sha.eq_any(heads))
+                    .select((pull_request::repository, pull_request::number))
+            };
+            let found: Vec<(String, i64)> = on_conn!(conn, |c| query().load(c).await)?;
+            fed.extend(found.into_iter().map(|(repository, number)| Entity::pull_request(&repository, number)));
+        }
+    }
+    Ok(fed)
+}
+
+/// The heads, and those that the branch had after them.
+async fn later(
+    conn: &mut Conn,
+    repository: &str,
+    branch: &str,
+    mut heads: BTreeSet<String>,
+) -> Result<Vec<String>, StoreError> {
+    let mut newest: Vec<String> = heads.iter().cloned().collect();
+    // As far as a pull request looks back.
+    for _ in 0..MAX_PUSHES {
+        let mut next = Vec::new();
+        for some in newest.chunks(CHUNK) {
+            let query = || {
+                push::table
+                    .filter(push::repository.eq(repository))
+                    .filter(push::branch.eq(branch))
+                    .filter(push::before_head.eq_any(some))
+                    .select(push::head)
+            };
+            next.extend(on_conn!(conn, |c| query().load::<String>(c).await)?);
+        }
+        newest = next.into_iter().filter(|head| heads.insert(head.clone())).collect();
+        if newest.is_empty() {
+            break;
+        }
+    }
+    Ok(heads.into_iter().collect())
+}
+
+async fn refold_requests(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<Vec<PullRequestState>, StoreError> {
+    let mut requests = Vec::new();
+    for facts in fact::load(conn, entities).await?.into_values() {
+        let facts = facts.into_iter().filter_map(|fact| match fact {
+            DeliveryEvent::PullRequest(event) => Some(event),
+            _ => None,
+        });
+        let Some(mut request) = fold_pull_request(&facts.collect::<Vec<_>>()) else { continue };
+        if let Some(head) = request.head.clone() {
+            request.add_pushed(pushed(conn, &head, request.commit_count).await?);
+        }
+        requests.push(request);
+    }
+    let rows: Vec<RequestRow> = requests.iter().map(request_row).collect::<Result<_, StoreError>>()?;
+    for rows in rows.chunks(MAX_BINDS / 7) {
+        batch!(conn, execute, rows => diesel::insert_into(pull_request::table)
+        .values(rows)
+        .on_conflict((pull_request::repository, pull_request::number))
+        .do_update()
+        .set((
+            pull_request::head_repository.eq(excluded(pull_request::head_repository)),
+            pull_request::head_branch.eq(excluded(pull_request::head_branch)),
+            pull_request::head_sha.eq(excluded(pull_request::head_sha)),
+            pull_request::merge_commit.eq(excluded(pull_request::merge_commit)),
+            pull_request::state.eq(excluded(pull_request::state)),
+        )))?;
+    }
+    Ok(requests)
+}
+
+fn request_row(request: &PullRequestState) -> Result<RequestRow, StoreError> {
+    let head = request.head.as_ref();
+    Ok(RequestRow {
+        repository: storable(&request.repository),
+        number: i64::try_from(request.number).unwrap_or(i64::MAX),
+        head_repository: head.map(|head| storable(&head.repository)),
+        head_branch: head.map(|head| storable(&head.branch)),
+        head_sha: head.map(|head| storable(&head.sha)),
+        merge_commit: request.merged().map(|(_, commit)| storable(commit)),
+        state: encode(request)?,
+    })
+}
+
+/// What the pushes to a branch brought, up to this head.
+async fn pushed(conn: &mut Conn, head: &Head, count: Option<u64>) -> Result<Vec<Commit>, StoreError> {
+    let mut chain = Chain::new(count);
+    let mut at = Some(head.sha.clone());
+    while let Some(sha) = at {
+        let query = || {
+            push::table.find((storable(&head.repository), storable(&head.branch), storable(&sha))).select(push::state)
+        };
+        let state: Option<String> = on_conn!(conn, |c| query().get_result(c).await.optional())?;
+        let Some(state) = state else { break };
+        at = chain.add(&decode("push", &state)?).map(str::to_owned);
+    }
+    Ok(chain.into_commits())
+}
+
+/// The pushes that brought stored changes.
+async fn brought_by(conn: &mut Conn, repository: &str, commits: &[&str]) -> Result<BTreeSet<PushRef>, StoreError> {
+    let mut refs = BTreeSet::new();
+    for some in commits.chunks(CHUNK) {
+        let query = || {
+            change::table
+                .filter(change::repository.eq(repository))
+                .filter(change::sha.eq_any(some))
+                .select(change::state)
+        };
+        for state in on_conn!(conn, |c| query().load::<String>(c).await)? {
+            refs.extend(decode::<Change>("change", &state)?.push);
+        }
+    }
+    Ok(refs)
+}
+
+async fn load_pushes(
+    conn: &mut Conn,
+    repository: &str,
+    refs: &BTreeSet<PushRef>,
+) -> Result<BTreeMap<PushRef, Push>, StoreError> {
+    let refs: Vec<&PushRef> = refs.iter().collect();
+    let mut pushes = BTreeMap::new();
+    for of_branch in refs.chunk_by(|a, b| a.branch == b.branch) {
+        let Some(first) = of_branch.first() else { continue };
+        let heads: Vec<&str> = of_branch.iter().map(|name| name.head.as_str()).collect();
+        for heads in heads.chunks(CHUNK) {
+            let query = || {
+                push::table
+                    .filter(push::repository.eq(repository))
+                    .filter(push::branch.eq(&first.branch))
+                    .filter(push::head.eq_any(heads))
+                    .select(push::state)
+            };
+            for state in on_conn!(conn, |c| query().load::<String>(c).await)? {
+                let push: Push = decode("push", &state)?;
+                pushes.insert(push.push.clone(), push);
+            }
+        }
+    }
+    Ok(pushes)
+}
+
+/// Gives changes, as they were folded, what their pushes and pull requests say of them.
+///
+/// # Errors
+/// The database does not answer, or holds what cannot be read.
+pub(super) async fn land<'c>(conn: &mut Conn, changes: impl Iterator<Item = &'c mut Change>) -> Result<(), StoreError> {
+    let mut repositories: BTreeMap<String, Vec<&mut Change>> = BTreeMap::new();
+    for change in changes {
+        repositories.entry(change.repository.clone()).or_default().push(change);
+    }
+    for (repository, changes) in repositories {
+        let refs: BTreeSet<PushRef> = changes.iter().filter_map(|change| change.push.clone()).collect();
+        let pushes = load_pushes(conn, &repository, &refs).await?;
+        let brought = pushes.values().flat_map(|push| &push.commits).map(|commit| commit.sha.as_str());
+        let shas: BTreeSet<&str> = changes.iter().map(|change| change.sha.as_str()).chain(brought).collect();
+        let requests = merged_as(conn, &repository, &shas.into_iter().collect::<Vec<_>>()).await?;
+        let mut landings = BTreeMap::new();
+        for change in changes {
+            let landing = landings
+                .entry(change.push.clone())
+                .or_insert_with_key(|name| Landing::new(name.as_ref().and_then(|name| pushes.get(name)), &requests));
+            landing.complete(change);
+        }
+    }
+    Ok(())
+}
+
+/// The pull requests that became one of the commits, in order of their numbers.
+async fn merged_as(conn: &mut Conn, repository: &str, commits: &[&str]) -> Result<Vec<PullRequestState>, StoreError> {
+    let mut requests: Vec<PullRequestState> = Vec::new();
+    for some in commits.chunks(CHUNK) {
+        let query = || {
+            pull_request::table
+                .filter(pull_request::repository.eq(repository))
+                .filter(pull_request::merge_commit.eq_any(some))
+                .select(pull_request::state)
+        };
+        for state in on_conn!(conn, |c| query().load::<String>(c).await)? {
+            requests.push(decode("pull request", &state)?);
+        }
+    }
+    requests.sort_by_key(|request| request.number);
+    Ok(requests)
+}
