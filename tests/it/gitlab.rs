@@ -181,7 +181,12 @@ fn a_push_to_the_default_branch_is_merged_and_says_when_it_lists_too_little() {
     let mut body = push();
     body["total_commits_count"] = json!(37);
     let Ok(Reading::Partial(facts, words)) = read(&body) else { panic!("37 commits and 2 of them are not everything") };
-    assert!(facts.len() == 2 && words.contains("2 of the push's 37 commits"), "{words}");
+    assert!(facts.len() == 3 && words.contains("2 of the push's 37 commits"), "{words}");
+    let DeliveryEvent::Push(told) = &facts[2].event else { panic!("the push itself is told of") };
+    assert!(told.partial && told.commits.len() == 2, "{told:?}");
+    let of_push =
+        |fact: &Fact| matches!(&fact.event, DeliveryEvent::Change(change) if change.push == Some(told.push.clone()));
+    assert!(facts[..2].iter().all(of_push), "its changes say that there are others");
     body["ref"] = json!("refs/heads/topic");
     assert_eq!(
         skipped(&body),
@@ -329,7 +334,7 @@ async fn deliveries_with_the_token_count_once() {
     let mut large = push();
     large["total_commits_count"] = json!(37);
     let answer = send(&large, "x-gitlab-event-uuid", "e").await.json;
-    assert_eq!((&answer["outcome"], &answer["events"]), (&json!("accepted"), &json!(2)));
+    assert_eq!((&answer["outcome"], &answer["events"]), (&json!("accepted"), &json!(3)));
     assert!(answer["reason"].as_str().unwrap().contains("2 of the push's 37 commits"), "{answer}");
     let dora = devpulse.get("/api/v1/dora?from=2026-01-05T00:00:00Z&to=2026-01-06T00:00:00Z").await;
     assert_eq!(dora["metrics"]["deployment_frequency"]["n"], 1, "{dora:#}");

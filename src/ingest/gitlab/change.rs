@@ -1,7 +1,7 @@
 //! `push` and `merge_request`: what was merged to the default branch.
 
 use super::{Context, Project, project, repo};
-use crate::event::{DeliveryEvent, PullRequest};
+use crate::event::{ChangeEvent, DeliveryEvent, EntityKey, PullRequest, PushEvent, PushRef, pull_request};
 use crate::ingest::commits;
 use crate::ingest::committer::Fact;
 use crate::ingest::fault::{Fault, NAME, SHA};
@@ -13,6 +13,7 @@ use crate::ingest::wire::{Field, Raw, Text, object};
 object! {
     pub struct Push<'a> {
         git_ref: "ref" Text<'a>,
+        before: "before" Text<'a>,
         after: "after" Text<'a>,
         project: "project" Project<'a>,
         commits: "commits" Vec<Field<Raw<'a>>>,
@@ -40,7 +41,7 @@ object! {
 }
 
 /// Commits pushed to the default branch are merged; others are not yet, whatever they are.
-pub fn push(payload: Push<'_>, context: &Context<'_>) -> Result<Reading, Fault> {
+pub fn push(payload: Push<'_>, raw: &str, context: &Context<'_>) -> Result<Reading, Fault> {
     let skipped = |words: String| Ok(Reading::skipped(Skip::NotMerged, words));
     let git_ref = payload.git_ref.needed("/ref", NAME, "which branch was pushed?")?;
     if matches!(&payload.after, Field::Given(after) if after.bytes().all(|byte| byte == b'0')) {
@@ -60,25 +61,47 @@ pub fn push(payload: Push<'_>, context: &Context<'_>) -> Result<Reading, Fault> 
         return Ok(Reading::skipped(Skip::NoChange, "the push brought no commits"));
     }
     let listed = u64::try_from(commits.len()).unwrap_or(u64::MAX);
-    let facts: Result<Vec<Fact>, Fault> =
-        commits.into_iter().enumerate().map(|(i, raw)| commit(i, raw, &repo, context)).collect();
     let total = payload.total.optional("/total_commits_count")?.unwrap_or(listed);
+    let head = payload.after.within("/after", SHA)?.filter(|_| total > listed);
+    // Only what is said of the push itself makes the answers say that changes are missing.
+    let push = head.map(|head| PushRef { branch: branch.to_owned(), head: head.into_owned() });
+    let (mut facts, mut listed_commits) = (Vec::new(), Vec::new());
+    for (i, raw) in commits.into_iter().enumerate() {
+        let (raw, commit) = commits::listed(raw, &format!("/commits/{i}"))?;
+        facts.push(change(raw, commit.clone(), push.as_ref(), &repo, context));
+        let commits::Commit { sha, authored_at, merge, pushed_before, .. } = commit;
+        listed_commits.push(pull_request::Commit { sha, authored_at, merge, pushed_before });
+    }
+    if let Some(push) = push {
+        let before = payload.before.within("/before", SHA)?.filter(|sha| sha.bytes().any(|byte| byte != b'0'));
+        let parts = ["gitlab", "cut push", repo.name.as_str(), branch, &push.head.clone()];
+        let event = PushEvent {
+            key: EntityKey { source: repo.source(), id: push.head.clone() },
+            time: context.received_at,
+            repository: repo.name.clone(),
+            push,
+            before: before.map(Text::into_owned),
+            forced: false,
+            commits: listed_commits,
+            partial: true,
+        };
+        facts.push(fact_known_by(&parts, DeliveryEvent::Push(event), raw));
+    }
     if total > listed {
         let words = format!(
             "GitLab lists {listed} of the push's {total} commits: the others are no changes yet; \
              `devpulse import git` adds them"
         );
-        return Ok(Reading::Partial(facts?, words));
+        return Ok(Reading::Partial(facts, words));
     }
-    Ok(Reading::Facts(facts?))
+    Ok(Reading::Facts(facts))
 }
 
-fn commit(i: usize, raw: Field<Raw<'_>>, repo: &Repo<'_>, context: &Context<'_>) -> Result<Fact, Fault> {
-    let (raw, commit) = commits::listed(raw, &format!("/commits/{i}"))?;
+fn change(raw: &str, commit: commits::Commit, push: Option<&PushRef>, repo: &Repo<'_>, context: &Context<'_>) -> Fact {
     let parts = ["gitlab", "push", repo.name.as_str(), &commit.sha.clone()];
     // GitLab does not say when it was pushed: it tells at once.
     let change = commit.change(repo, Some(context.received_at));
-    Ok(fact_known_by(&parts, DeliveryEvent::Change(change), raw))
+    fact_known_by(&parts, DeliveryEvent::Change(ChangeEvent { push: push.cloned(), ..change }), raw)
 }
 
 fn default_branch(project: &Project<'_>) -> Result<String, Fault> {

@@ -42,7 +42,7 @@ pub fn parse(body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
     let kind = head.object_kind.needed("/object_kind", NAME, "is this a webhook of GitLab?")?;
     match &*kind {
         "deployment" => deployment::status(read(body)?, body, context),
-        "push" => change::push(read(body)?, context),
+        "push" => change::push(read(body)?, body, context),
         "merge_request" => change::merge_request(read(body)?, body, context),
         // Incidents are work items; before version 17 they were a kind of their own.
         "issue" | "incident" | "work_item" => incident::work_item(read(body)?, &kind, body, context),
