@@ -5,6 +5,8 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::http::{StatusCode, header};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -116,11 +118,24 @@ pub enum Claim {
 impl Claim {
     pub fn of(request: &HttpRequest) -> Self {
         match request.headers().get(header::AUTHORIZATION) {
-            Some(sent) => sent.to_str().ok().and_then(bearer).map_or(Self::Nothing, |token| Self::Key(token.into())),
+            Some(sent) => sent.to_str().ok().and_then(key).map_or(Self::Nothing, |key| Self::Key(key.into())),
             None if loopback::is_local(request) => Self::Local,
             None => Self::Nothing,
         }
     }
+}
+
+/// A bearer's token, or the password of senders that know basic authentication alone.
+fn key(authorization: &str) -> Option<String> {
+    bearer(authorization).map(str::to_owned).or_else(|| password(authorization))
+}
+
+/// The password of `Basic …`, whatever the name.
+pub fn password(authorization: &str) -> Option<String> {
+    let (scheme, credentials) = authorization.split_once(' ')?;
+    let credentials = scheme.eq_ignore_ascii_case("basic").then(|| STANDARD.decode(credentials.trim()))?.ok()?;
+    let plain = String::from_utf8(credentials).ok()?;
+    plain.split_once(':').map(|(_, password)| password.to_owned())
 }
 
 /// The token of `Bearer TOKEN`.

@@ -3,6 +3,8 @@
 use std::process::Output;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -129,6 +131,11 @@ on_both! {
             let lacking = if takes_in || operation.method != "GET" { &read } else { &ingest };
             is_refused(&call(&devpulse, operation, &[("authorization", &bearer(lacking))]).await, 403, what);
         }
+        // Some senders know basic authentication alone: then the key is the password.
+        let basic = |key: &str| format!("Basic {}", STANDARD.encode(format!("anybody:{key}")));
+        let answer = call(&devpulse, guarded[0], &[("authorization", &basic(&admin))]).await;
+        assert!(![401, 403].contains(&answer.status), "{}", answer.text);
+        is_refused(&call(&devpulse, guarded[0], &[("authorization", &basic(&wrong))]).await, 401, "a wrong password");
         // Revoking the last key does not open the door again.
         for key in [&ingest, &read, &admin] {
             stdout(&devpulse.run(&["keys", "revoke", id(key)]));

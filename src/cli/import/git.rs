@@ -12,6 +12,8 @@ use crate::cli::Failure;
 
 /// Commits that one deployment may name.
 const MAX_CHANGES: usize = 5_000;
+/// What follows is no option of git's, whatever it begins with.
+const END_OF_OPTIONS: &str = "--end-of-options";
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -119,7 +121,9 @@ impl Repository<'_> {
 
     /// Every commit on the first-parent line of a branch, oldest first.
     async fn branch(&self, branch: &str) -> Result<Vec<Point>, Failure> {
-        let listed = self.git(&["log", "--first-parent", "--reverse", "--format=%H%x09%cI", branch, "--"]).await?;
+        let listed = self
+            .git(&["log", "--first-parent", "--reverse", "--format=%H%x09%cI", END_OF_OPTIONS, branch, "--"])
+            .await?;
         let point = |line: &str| {
             let (commit, at) = line.split_once('\t')?;
             Some(Point { name: commit.chars().take(12).collect(), commit: commit.to_owned(), at: at.to_owned() })
@@ -131,7 +135,8 @@ impl Repository<'_> {
     async fn changes(&self, from: &str, to: &str, name: &str, paths: &[String]) -> Result<Vec<Value>, Failure> {
         let range = format!("{from}..{to}");
         let most = format!("--max-count={MAX_CHANGES}");
-        let mut arguments = vec!["log", "--no-merges", "--format=%H%x09%aI%x09%cI", &most, &range, "--"];
+        let mut arguments =
+            vec!["log", "--no-merges", "--format=%H%x09%aI%x09%cI", &most, END_OF_OPTIONS, &range, "--"];
         arguments.extend(paths.iter().map(String::as_str));
         let listed = self.git(&arguments).await?;
         let change = |line: &str| {

@@ -2,14 +2,12 @@
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{AUTHORIZATION, HeaderName};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{HeaderMap, HeaderValue};
 use secrecy::SecretString;
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP};
 
 use crate::config::model::signing_key;
-use crate::http::auth::bearer;
+use crate::http::auth::{bearer, password};
 use crate::http::body::single_header;
 use crate::ingest::signature::{Style, is_secret};
 
@@ -46,7 +44,10 @@ impl Proof<'_> {
         match self {
             Self::Signature { style, header, .. } => fits(style.is_signature(&sent(request, header)?)),
             Self::Token { header, secret } => fits(is_secret(secret, &sent(request, header)?)),
-            Self::Password { secret } => fits(is_secret(secret, &password(&sent(request, &AUTHORIZATION)?)?)),
+            Self::Password { secret } => {
+                let password = password(&sent(request, &AUTHORIZATION)?).ok_or(Doubt::Misfit)?;
+                fits(is_secret(secret, &password))
+            }
             Self::StandardWebhooks { .. } => standard(request).map(drop),
             Self::Bearer { secret } => {
                 let sent = sent(request, &AUTHORIZATION)?;
@@ -97,16 +98,6 @@ fn sent(request: &HttpRequest, header: &HeaderName) -> Result<String, Doubt> {
     }
 }
 
-fn password(authorization: &str) -> Result<String, Doubt> {
-    let (scheme, credentials) = authorization.split_once(' ').ok_or(Doubt::Misfit)?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return Err(Doubt::Misfit);
-    }
-    let plain = STANDARD.decode(credentials.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let pair = plain.as_deref().and_then(|plain| plain.split_once(':'));
-    pair.map(|(_, password)| password.to_owned()).ok_or(Doubt::Misfit)
-}
-
 /// The three headers of Standard Webhooks.
 fn standard(request: &HttpRequest) -> Result<HeaderMap, Doubt> {
     let mut headers = HeaderMap::new();
@@ -124,6 +115,8 @@ fn fits(fits: bool) -> Result<(), Doubt> {
 #[cfg(test)]
 mod tests {
     use actix_web::test::TestRequest;
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
 
     use super::*;
 

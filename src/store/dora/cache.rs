@@ -29,6 +29,7 @@ use crate::time::Timestamp;
 
 /// How long a reading waits for projections; after a change of the configuration there may be many.
 const PATIENCE: Duration = Duration::from_secs(20);
+const A_YEAR: Duration = Duration::from_hours(366 * 24);
 /// Months that are read at once of a few services.
 const MONTHS: usize = 120;
 /// The first round projects every fact committed before the reading; the others what neighbours
@@ -123,9 +124,15 @@ impl DoraCache {
         let production = known.into_iter().filter(|name| reading.rules.is_production(name));
         let environments: BTreeSet<String> = production.map(str::to_owned).collect();
         let scope = Scope { wanted: Wanted::All, environments, arrival: Arrival::First };
-        let Some(from) = reading.first_deployment(|service, name| scope.wants(service, name)) else { return Ok(()) };
+        let Some(first) = reading.first_deployment(|service, name| scope.wants(service, name)) else { return Ok(()) };
+        // Where all of it has no room, a year has.
+        let from = if self.memo.lock().is_full() { first.max(now.minus(A_YEAR)) } else { first };
+        let from = Month::of(from).start();
+        if from >= now {
+            return Ok(());
+        }
         let question = Question {
-            window: Window { from: Month::of(from).start(), to: now },
+            window: Window { from, to: now },
             now,
             calendar: Calendar { time_zone: Tz::UTC, week_starts_on: Weekday::Mon },
             center: Center::Percentile(50.0),
@@ -206,8 +213,8 @@ impl DoraCache {
         wanted: &Wanted,
     ) -> Result<(Conn, Arc<Rules>), StoreError> {
         let rules = self.known.lock().follow(config);
+        self.catch_up(store, &rules, wanted).await?;
         let mut conn = store.read().await?;
-        self.catch_up(store, &mut conn, &rules, wanted).await?;
         self.refresh(&mut conn).await?;
         Ok((conn, rules))
     }
@@ -222,9 +229,18 @@ impl DoraCache {
         if !self.load(conn, wanted, months).await? {
             return Ok(None);
         }
-        let mut known = self.known.lock();
-        let rows = known.rows(wanted, months);
-        known.make_room();
+        let (rows, overtaken) = {
+            let mut known = self.known.lock();
+            let rows = known.rows(wanted, months);
+            known.make_room();
+            let overtaken = rows.iter().any(|rows| rows.changed > known.changed);
+            (rows, overtaken)
+        };
+        if overtaken {
+            // Another reading keeps newer rows than this one knows of.
+            self.refresh(conn).await?;
+            return Ok(None);
+        }
         Ok(Some(rows))
     }
 
@@ -238,29 +254,26 @@ impl DoraCache {
         Ok(found.filter(|(changed, _)| *changed == rows.changed).map(|(_, details)| details))
     }
 
-    /// Projects what waits for it.
-    async fn catch_up(
-        &self,
-        store: &Store,
-        conn: &mut Conn,
-        rules: &Arc<Rules>,
-        wanted: &Wanted,
-    ) -> Result<(), StoreError> {
-        if project::state(conn).await?.is_none_or(|(digest, _)| digest != rules.digest()) {
+    /// Projects what waits for it. Holds no connection while another projects: that needs one too.
+    async fn catch_up(&self, store: &Store, rules: &Arc<Rules>, wanted: &Wanted) -> Result<(), StoreError> {
+        if project::state(&mut store.read().await?).await?.is_none_or(|(digest, _)| digest != rules.digest()) {
             project::follow(store, rules).await?;
         }
         #[expect(clippy::disallowed_methods, reason = "how long this very call takes")]
         let began = Instant::now();
-        for round in 0..ROUNDS {
-            let mut waiting = dirty::waiting(conn, wanted).await?;
+        for _ in 0..ROUNDS {
+            let mut waiting = dirty::waiting(&mut store.read().await?, wanted).await?;
+            if waiting.is_empty() {
+                break;
+            }
             waiting.reverse();
             while let Some(next) = waiting.pop() {
                 // Every service by itself, so that whoever waits for another gets a turn.
                 let _turn = self.projecting.lock().await;
-                if dirty::still_waits(conn, &next).await? {
+                if dirty::still_waits(&mut store.read().await?, &next).await? {
                     project::project(store, rules, &next).await?;
                 }
-                if began.elapsed() > PATIENCE && round == 0 && !waiting.is_empty() {
+                if began.elapsed() > PATIENCE && !waiting.is_empty() {
                     return Err(StoreError::Behind { left: waiting.len() });
                 }
             }

@@ -81,7 +81,11 @@ impl Known {
 
     /// The months of a window that have rows, and that of the lasting ones.
     pub fn months(&self, window: Window) -> BTreeSet<Month> {
-        let in_window = self.partitions.range(Month::of(window.from)..=Month::of(window.to));
+        let (first, last) = (Month::of(window.from), Month::of(window.to));
+        if first > last {
+            return BTreeSet::from([Month::LASTING]);
+        }
+        let in_window = self.partitions.range(first..=last);
         in_window.map(|(month, _)| *month).chain([Month::LASTING]).collect()
     }
 
@@ -143,5 +147,18 @@ impl Known {
 impl Slot {
     pub fn bytes(&self) -> usize {
         self.partition.as_ref().map_or(0, |partition| partition.bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn a_window_that_ends_before_it_begins_has_no_months() {
+        let at = |text| Timestamp::parse(text).unwrap();
+        let window = Window { from: at("2026-02-01T00:00:00Z"), to: at("2026-01-31T23:55:00Z") };
+        assert_eq!(Known::default().months(window), BTreeSet::from([Month::LASTING]));
     }
 }

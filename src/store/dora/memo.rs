@@ -47,6 +47,8 @@ pub(super) struct Memo {
     known: BTreeMap<Name, Known>,
     bytes: usize,
     turn: u64,
+    /// Something had to be forgotten.
+    full: bool,
 }
 
 struct Known {
@@ -65,11 +67,16 @@ impl Memo {
         Some(Arc::clone(&known.tallies))
     }
 
+    pub const fn is_full(&self) -> bool {
+        self.full
+    }
+
     pub fn keep(&mut self, name: Name, newest: i64, tallies: Arc<Tallies>) {
         self.bytes += tallies.bytes();
         let old = self.known.insert(name, Known { newest, tallies, used: self.turn });
         self.bytes -= old.map_or(0, |old| old.tallies.bytes());
         while self.bytes > ROOM {
+            self.full = true;
             let oldest = self.known.iter().min_by_key(|(_, known)| known.used).map(|(name, _)| name.clone());
             let Some(gone) = oldest.and_then(|oldest| self.known.remove(&oldest)) else { return };
             self.bytes -= gone.tallies.bytes();

@@ -171,8 +171,15 @@ fn by_place(rows: &[ArrivalRow]) -> BTreeMap<&str, Vec<&ArrivalRow>> {
     places
 }
 
-/// Stores where a service's changes may come from; answers the services that were alone there
-/// until now, and must say what arrived in them.
+/// What is new about where a service's changes may come from.
+pub(super) struct Repositories {
+    /// At least one was not known before.
+    pub new: bool,
+    /// Services that were alone there until now, and must say what arrived in them.
+    pub alone: BTreeSet<String>,
+}
+
+/// Stores where a service's changes may come from.
 ///
 /// # Errors
 /// The database refuses.
@@ -180,7 +187,7 @@ pub(super) async fn replace_repositories(
     conn: &mut Conn,
     service: &str,
     repositories: &BTreeSet<String>,
-) -> Result<BTreeSet<String>, StoreError> {
+) -> Result<Repositories, StoreError> {
     let query =
         || dora_repository::table.filter(dora_repository::service.eq(service)).select(dora_repository::repository);
     let stored: Vec<String> = on_conn!(conn, |c| query().load(c).await)?;
@@ -194,7 +201,7 @@ pub(super) async fn replace_repositories(
         on_conn!(conn, |c| query().execute(c).await)?;
     }
     let new: Vec<&String> = repositories.difference(&stored).collect();
-    let mut alone = BTreeSet::new();
+    let (any, mut alone) = (!new.is_empty(), BTreeSet::new());
     for repository in new {
         let query = || {
             let of = dora_repository::repository.eq(repository);
@@ -207,7 +214,7 @@ pub(super) async fn replace_repositories(
         let values = (dora_repository::repository.eq(repository), dora_repository::service.eq(service));
         on_conn!(conn, |c| diesel::insert_into(dora_repository::table).values(values).execute(c).await)?;
     }
-    Ok(alone)
+    Ok(Repositories { new: any, alone })
 }
 
 /// Stores which incidents of no service are linked to deployments of this one; answers whether

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
+use super::NO_SERVICE;
 use super::dirty::{self, Dirty};
 use super::inputs::{self, Inputs};
 use super::kept::{self, Encoded};
+use super::neighbours::{self, Repositories};
 use super::places::{self, Places};
-use super::{NO_SERVICE, neighbours};
 use crate::dora::split::split;
 use crate::dora::{self, Derived, History, Rules};
 use crate::store::conn::on_conn;
@@ -52,13 +53,15 @@ pub(super) async fn follow(store: &Store, rules: &Rules) -> Result<(), StoreErro
     tx.commit().await
 }
 
-async fn next_change(conn: &mut Conn) -> QueryResult<i64> {
+/// Counts a projection; `None` where another was made since `before`, or under other rules.
+async fn next_change(conn: &mut Conn, rules: &Rules, before: i64) -> QueryResult<Option<i64>> {
     let query = || {
-        diesel::update(dora_state::table.find(STATE))
+        let same = dora_state::rules.eq(rules.digest().as_slice()).and(dora_state::changed.eq(before));
+        diesel::update(dora_state::table.find(STATE).filter(same))
             .set(dora_state::changed.eq(dora_state::changed + 1))
             .returning(dora_state::changed)
     };
-    on_conn!(conn, |c| query().get_result(c).await)
+    on_conn!(conn, |c| query().get_result(c).await.optional())
 }
 
 /// What one projection writes.
@@ -76,17 +79,24 @@ struct Projection {
 /// # Errors
 /// The database does not answer, or holds what cannot be read.
 pub(super) async fn project(store: &Store, rules: &Arc<Rules>, dirty: &Dirty) -> Result<(), StoreError> {
+    let before = state(&mut store.read().await?).await?;
+    let Some((_, before)) = before.filter(|(digest, _)| digest == rules.digest()) else { return Err(StoreError::Busy) };
     let projection = derive(store, rules, &dirty.service).await?;
     let mut tx = store.begin().await?;
-    if !dirty::still_waits(&mut tx, dirty).await? {
+    let Some(changed) = next_change(&mut tx, rules, before).await? else {
+        // The configuration was read anew, or another process projects: the service goes on waiting.
         return tx.roll_back().await;
-    }
+    };
     let Projection { derived, encoded, places, repositories, shared } = projection;
     let service = &derived.service;
-    let changed = next_change(&mut tx).await?;
     kept::replace(&mut tx, service, changed, encoded).await?;
     places::replace(&mut tx, service, changed, places).await?;
-    let mut others = neighbours::replace_repositories(&mut tx, service, &repositories).await?;
+    let Repositories { new, alone: mut others } =
+        neighbours::replace_repositories(&mut tx, service, &repositories).await?;
+    if new {
+        // Changes that came in the meantime did not know that they concern this service.
+        others.insert(service.clone());
+    }
     let arrivals = neighbours::arrivals(&derived, &shared);
     others.extend(neighbours::replace_arrivals(&mut tx, service, arrivals).await?);
     if neighbours::replace_links(&mut tx, &derived).await? {

@@ -1,6 +1,6 @@
 //! What is known at one moment.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::NO_SERVICE;
@@ -55,9 +55,13 @@ impl Reading {
     }
 
     /// The first deployment of all to what is wanted.
-    pub fn first_deployment(&self, wanted: impl Fn(&str, &str) -> bool) -> Option<Timestamp> {
-        let places = self.places.iter();
-        let places = places.filter(|((service, raw), _)| wanted(service, self.rules.environment(raw).0));
+    pub fn first_deployment<'a>(&'a self, wanted: impl Fn(&str, &str) -> bool) -> Option<Timestamp> {
+        let mut names: HashMap<&str, &str> = HashMap::new();
+        let mut is_wanted = |service: &str, raw: &'a str| {
+            let name = *names.entry(raw).or_insert_with(|| self.rules.environment(raw).0);
+            wanted(service, name)
+        };
+        let places = self.places.iter().filter(|((service, raw), _)| is_wanted(service, raw));
         places.filter_map(|(_, place)| place.first_deployment_at).min()
     }
 
