@@ -92,7 +92,7 @@ fn unsqueeze<T: DeserializeOwned>(details: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(&unfolded).map_err(|error| StoreError::decode("details", error))
 }
 
-/// Stores what differs from what is stored of the service; answers whether anything did.
+/// Stores what differs from what is stored of the service.
 ///
 /// # Errors
 /// The database refuses.
@@ -101,7 +101,7 @@ pub(super) async fn replace(
     service: &str,
     changed: i64,
     mut encoded: Encoded,
-) -> Result<bool, StoreError> {
+) -> Result<(), StoreError> {
     let query = || {
         let of = dora_partition::service.eq(service);
         dora_partition::table.filter(of).select((dora_partition::month, dora_partition::digest))
@@ -119,7 +119,6 @@ pub(super) async fn replace(
             }
         }
     }
-    let any = !encoded.0.is_empty();
     let (mut numbers, mut details) = (Vec::new(), Vec::new());
     for (month, new) in encoded.0 {
         let (month, service) = (month.number(), service.to_owned());
@@ -147,7 +146,7 @@ pub(super) async fn replace(
             dora_detail::details.eq(excluded(dora_detail::details)),
         )))?;
     }
-    Ok(any)
+    Ok(())
 }
 
 /// Which partitions there are that were written after a projection.

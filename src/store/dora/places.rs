@@ -51,7 +51,7 @@ pub(super) fn of(deployments: &[Deployment], derived: &Derived) -> Places {
     places
 }
 
-/// Stores what differs from what is stored of the service; answers whether anything did.
+/// Stores what differs from what is stored of the service.
 ///
 /// # Errors
 /// The database refuses.
@@ -60,7 +60,7 @@ pub(super) async fn replace(
     service: &str,
     changed: i64,
     mut places: Places,
-) -> Result<bool, StoreError> {
+) -> Result<(), StoreError> {
     let query = || dora_place::table.filter(dora_place::service.eq(service));
     let stored: Vec<Row> = on_conn!(conn, |c| query().load(c).await)?;
     for row in stored {
@@ -92,7 +92,7 @@ pub(super) async fn replace(
             dora_place::last_success_at.eq(excluded(dora_place::last_success_at)),
         )))?;
     }
-    Ok(!rows.is_empty())
+    Ok(())
 }
 
 /// Adds the places that were written after a projection.
