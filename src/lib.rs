@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod dora;
 pub mod event;
+pub mod git;
 pub mod http;
 pub mod ingest;
 pub mod notify;

@@ -32,7 +32,7 @@ const LAYERS: &[&[&str]] = &[
     &["dora", "slo"],
     &["alert"],
     &["rollback"],
-    &["outbound"],
+    &["git", "outbound"],
     &["config", "ingest", "notify", "rollback::executor", "store"],
     &["app", "cli", "http", "telemetry", "worker"],
 ];

@@ -1,5 +1,6 @@
-//! What is measured: teams, services, environments, objectives and their burn rate alerts.
+//! What is measured: teams, services, their repositories, environments, objectives and their burn rate alerts.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::Weekday;
@@ -7,7 +8,7 @@ use globset::Glob;
 
 use super::duration::format;
 use super::error::did_you_mean;
-use super::model::{BurnPair, Environment, Indicator, Retention, Service, Severity, Slo, Team, Tier};
+use super::model::{BurnPair, Environment, Indicator, Repository, Retention, Service, Severity, Slo, Team, Tier};
 use super::policies::Known;
 use super::reader::{Found, Scalar, Section};
 use super::scalar::{duration, one_of, share, text};
@@ -93,6 +94,20 @@ pub(super) fn services(root: &Section<'_>, teams: &[Team]) -> Vec<Service> {
         let repository = at.optional("repository", text).map(|found| found.value);
         let paths = at.values("paths", glob);
         Some(Service { name: name?.value, team: team.map(|team| team.value), repository, paths })
+    })
+}
+
+pub(super) fn repositories(root: &Section<'_>) -> Vec<Repository> {
+    let mut seen = Vec::new();
+    root.items("repositories", |at| {
+        let name = at.found("name", text);
+        refuse_twice(at, &mut seen, name.as_ref());
+        let path = at.required("path", |scalar: &_| {
+            let path = PathBuf::from(text(scalar)?);
+            if path.is_absolute() { Ok(path) } else { Err("must be an absolute path, such as /srv/git/shop.git".to_owned()) }
+        });
+        let fetch_every = at.optional("fetch_every", duration).map(|found| found.value);
+        Some(Repository { name: name?.value, path: path?, fetch_every })
     })
 }
 

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use super::error::{ConfigError, did_you_mean};
-use super::model::Config;
+use super::model::{Config, Repository};
 use super::policies::{self, Known};
 use super::reader::{Reading, Section, Variables};
 use super::tree;
 use super::{catalogue, excerpt, sections, telling};
+use crate::git;
 
 /// Every key with its default and its meaning.
 pub const DEFAULTS: &str = include_str!("default.yaml");
@@ -57,10 +58,13 @@ pub fn parse(name: &str, text: &str, variables: &Variables) -> Result<Loaded, Co
             None
         }
     };
-    let warnings = stray_variables(variables, &reading);
+    let mut warnings = stray_variables(variables, &reading);
     let findings = reading.findings.into_inner();
     match config {
-        Some(config) if findings.is_empty() => Ok(Loaded { config, warnings }),
+        Some(config) if findings.is_empty() => {
+            warnings.extend(missing_clones(&config));
+            Ok(Loaded { config, warnings })
+        }
         _ => Err(ConfigError::new(name, excerpt, findings)),
     }
 }
@@ -74,6 +78,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Config> {
     let dora = root.section("dora", sections::dora);
     let teams = catalogue::teams(root);
     let services = catalogue::services(root, &teams);
+    let repositories = catalogue::repositories(root);
     let environments = catalogue::environments(root);
     let burn_alerts = catalogue::burn_alerts(root);
     let alerts = root.section("alerts", sections::alerts);
@@ -95,6 +100,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Config> {
         dora: dora?,
         teams,
         services,
+        repositories,
         environments,
         slos,
         burn_alerts,
@@ -119,4 +125,17 @@ fn stray_variables(variables: &Variables, reading: &Reading<'_>) -> Vec<String> 
     };
     let stray = variables.keys().filter(|name| meant(name) && !known.contains(name));
     stray.map(|name| format!("{name} sets no key{}", did_you_mean(name, known.iter().map(String::as_str)))).collect()
+}
+
+/// A clone may come after DevPulse, and a configuration may be checked where no clone is.
+fn missing_clones(config: &Config) -> Vec<String> {
+    let missing = config.repositories.iter().enumerate().filter(|(_, clone)| git::directory(&clone.path).is_none());
+    let told = missing.map(|(i, Repository { name, path, .. })| {
+        let path = path.display();
+        format!(
+            "repositories[{i}].path: {path} is no clone (yet): until it is, what deployments of {name} brought is \
+             reckoned by merge times; `git clone --mirror URL {path}` makes one"
+        )
+    });
+    told.collect()
 }

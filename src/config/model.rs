@@ -4,6 +4,7 @@
 
 mod sources;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -34,6 +35,7 @@ pub struct Config {
     pub dora: Dora,
     pub teams: Vec<Team>,
     pub services: Vec<Service>,
+    pub repositories: Vec<Repository>,
     pub environments: Vec<Environment>,
     pub slos: Vec<Slo>,
     pub burn_alerts: Vec<BurnPair>,
@@ -153,6 +155,16 @@ pub struct Service {
     pub repository: Option<String>,
     /// Globs; empty means the whole repository.
     pub paths: Vec<String>,
+}
+
+/// A clone on this machine, which says exactly what lies between two commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repository {
+    /// As events and services name it.
+    pub name: String,
+    pub path: PathBuf,
+    /// When a commit is missing, DevPulse fetches, at most this often; `None`: somebody else does.
+    pub fetch_every: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]

@@ -190,6 +190,27 @@ fn windows_must_hold_what_is_asked_of_them() {
 }
 
 #[test]
+fn a_clone_that_is_not_there_is_a_warning_and_a_relative_one_an_error() {
+    let shown = errors("repositories: [{name: a/b, path: shop.git}, {name: a/b, path: /x, fetch_every: 0s}]");
+    for wrong in [
+        "repositories[0].path: must be an absolute path",
+        "repositories[1].name: `a/b` is used twice",
+        "repositories[1].fetch_every: must be longer than zero",
+    ] {
+        assert!(shown.contains(wrong), "{shown}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!("repositories: [{{name: a/b, path: {}, fetch_every: 1m}}]", folder.path().display());
+    let Loaded { config, warnings } = parse("f", &text, &secrets()).unwrap();
+    assert_eq!(config.repositories[0].fetch_every.map(|every| every.as_secs()), Some(60));
+    assert!(warnings[0].starts_with("repositories[0].path: ") && warnings[0].contains("git clone --mirror"), "{warnings:?}");
+    // A bare repository, as git knows one.
+    std::fs::create_dir(folder.path().join("objects")).unwrap();
+    std::fs::write(folder.path().join("HEAD"), "ref: refs/heads/main\n").unwrap();
+    assert!(parse("f", &text, &secrets()).unwrap().warnings.is_empty());
+}
+
+#[test]
 fn alerts_wait_as_they_are_told() {
     let alerts = parse("f", "", &Variables::new()).unwrap().config.alerts;
     assert_eq!((alerts.pending_for.as_secs(), alerts.keep_firing_for.as_secs()), (0, 120));

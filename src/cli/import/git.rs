@@ -1,19 +1,20 @@
 //! `devpulse import git`: tags, or the commits of a branch, as deployments of the past.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
-use serde_json::{Value, json};
-use tokio::process::Command;
+use serde_json::json;
 
 use super::sender::{Door, Sent};
 use super::{Sender, Target, progress};
 use crate::cli::Failure;
+use crate::event::ChangeRef;
+use crate::git::{END_OF_OPTIONS, Git, GitError, Limits, Wanted};
 
 /// Commits that one deployment may name.
 const MAX_CHANGES: usize = 5_000;
-/// What follows is no option of git's, whatever it begins with.
-const END_OF_OPTIONS: &str = "--end-of-options";
+const LIMITS: Limits = Limits { time: Duration::from_mins(10), bytes: 1 << 30 };
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -47,7 +48,7 @@ struct Point {
 /// # Errors
 /// git does not run, there is nothing to import, or the server refuses.
 pub async fn run(options: Options) -> Result<Sent, Failure> {
-    let repository = Repository { path: &options.path };
+    let repository = Repository(Git::around(&options.path, LIMITS));
     let name = match &options.repository {
         Some(name) => name.clone(),
         None => repository.name().await?,
@@ -83,19 +84,11 @@ pub async fn run(options: Options) -> Result<Sent, Failure> {
     sender.finish().await
 }
 
-struct Repository<'a> {
-    path: &'a Path,
-}
+struct Repository<'a>(Git<'a>);
 
 impl Repository<'_> {
     async fn git(&self, arguments: &[&str]) -> Result<String, Failure> {
-        let run = Command::new("git").arg("-C").arg(self.path).args(arguments).output().await;
-        let output = run.map_err(|error| Failure::Refused(format!("git does not run: {error}")))?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            return Err(Failure::Refused(format!("git {}: {}", arguments.join(" "), said.trim())));
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        self.0.ask(arguments).await.map_err(refused)
     }
 
     /// `acme/checkout` of `git@host:acme/checkout.git`, else the name of the folder.
@@ -131,20 +124,21 @@ impl Repository<'_> {
         Ok(listed.lines().filter_map(point).collect())
     }
 
-    /// The commits reachable from `to` and not from `from`; merges are not changes.
-    async fn changes(&self, from: &str, to: &str, name: &str, paths: &[String]) -> Result<Vec<Value>, Failure> {
-        let range = format!("{from}..{to}");
-        let most = format!("--max-count={MAX_CHANGES}");
-        let mut arguments =
-            vec!["log", "--no-merges", "--format=%H%x09%aI%x09%cI", &most, END_OF_OPTIONS, &range, "--"];
-        arguments.extend(paths.iter().map(String::as_str));
-        let listed = self.git(&arguments).await?;
-        let change = |line: &str| {
-            let [sha, authored, committed] = *line.split('\t').collect::<Vec<_>>() else { return None };
-            Some(json!({"repository": name, "sha": sha, "authored_at": authored, "committed_at": committed}))
+    async fn changes(&self, from: &str, to: &str, name: &str, paths: &[String]) -> Result<Vec<ChangeRef>, Failure> {
+        let wanted = Wanted { most: MAX_CHANGES, pathspecs: paths, paths: false };
+        let commits = self.0.between(from, to, wanted).await.map_err(refused)?;
+        let change = |commit: crate::git::Commit| ChangeRef {
+            repository: name.to_owned(),
+            sha: commit.sha,
+            authored_at: commit.authored_at,
+            committed_at: commit.committed_at,
         };
-        Ok(listed.lines().filter_map(change).collect())
+        Ok(commits.into_iter().map(change).collect())
     }
+}
+
+fn refused(error: GitError) -> Failure {
+    Failure::Refused(error.to_string())
 }
 
 fn tag(line: &str) -> Option<Point> {
