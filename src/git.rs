@@ -90,11 +90,6 @@ pub fn directory(path: &Path) -> Option<PathBuf> {
     [inside, path.to_owned()].into_iter().find(is_git)
 }
 
-/// Whether a text can be the name of a commit: a hash, or as much of it as git abbreviates to.
-pub fn is_hash(text: &str) -> bool {
-    (7..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
 impl<'a> Git<'a> {
     pub const fn around(path: &'a Path, limits: Limits) -> Self {
         Self { place: Place::Around(path), limits }
@@ -286,16 +281,6 @@ mod tests {
         ];
         assert_eq!(found, expected);
         assert!(commits("").is_empty());
-    }
-
-    #[test]
-    fn names_of_branches_and_options_are_no_hashes() {
-        for good in ["8f3c2d1", "8F3C2D1A9B4E6F705C1D2E3F4A5B6C7D8E9F0A1B"] {
-            assert!(is_hash(good), "{good}");
-        }
-        for bad in ["", "main", "8f3c2d", "--all", "8f3c2d1..", "HEAD~10", "8f3c2d1\0", &"a".repeat(65)] {
-            assert!(!is_hash(bad), "{bad}");
-        }
     }
 
     #[tokio::test]

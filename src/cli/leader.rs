@@ -35,7 +35,7 @@ use crate::time::Clock;
 use crate::worker::crew::Crew;
 use crate::worker::dispatch::Dispatcher;
 use crate::worker::evaluate::Evaluator;
-use crate::worker::{gauges, saga, source_counts, tell, upkeep};
+use crate::worker::{commit_ranges, gauges, saga, source_counts, tell, upkeep};
 
 /// How often a standby asks for the lease, and the holder whether it still has it.
 const LEASE_CHECK: Duration = Duration::from_secs(1);
@@ -186,6 +186,7 @@ impl Leader {
             |mut stop| async move { dispatching.run(told, async move { stop.requested().await }).await },
         );
         crew.add_endless("saga", saga::run(Arc::clone(&saga), Arc::clone(&app.wake.saga)));
+        crew.add_endless("commit ranges", commit_ranges::run(Arc::clone(&app)));
         crew.add_endless("gauges", gauges::run(Arc::clone(&app)));
         crew.add_endless("upkeep", upkeep::run(Arc::clone(&app)));
         crew.add("source counts", |stop| source_counts::run(Arc::clone(&app), stop));

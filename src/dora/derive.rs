@@ -3,8 +3,9 @@
 //! A service is derived as a whole, because an incident may name no environment and a change may
 //! reach several; deployments follow each other within one place (service and environment name).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::range::{RangeName, Ranges};
 use super::row::{DeploymentRow, IncidentRow, LeadOut, LeadRow};
 use super::rules::Rules;
 use super::{failure, lead, order};
@@ -21,6 +22,8 @@ pub struct History {
     /// Those of the service, those that name no service, and those of other services that name
     /// deployments; others do no harm.
     pub incidents: Vec<Incident>,
+    /// Those that an earlier derivation asked for and clones have answered.
+    pub ranges: Ranges,
 }
 
 /// The rows of one service. Equal for equal histories, in whatever order they are given.
@@ -33,6 +36,8 @@ pub struct Derived {
     pub leads_out: Vec<LeadOut>,
     /// Incidents of this service, and those that name no service but one of its deployments.
     pub incidents: Vec<IncidentRow>,
+    /// What the service needs to be told about its repositories, known or not.
+    pub ranges: BTreeSet<RangeName>,
 }
 
 /// What the stages of the derivation share.
@@ -81,10 +86,11 @@ pub fn derive(history: &History, rules: &Rules) -> Derived {
     let links = failure::link_incidents(&mut work, &incidents, &undos);
     let fixes = failure::hotfixes(&mut work, &incidents, &links, &undos);
     failure::restorations(&mut work, &incidents, &links, &undos, &fixes);
-    let lead::Leads { rows: leads, out: leads_out } = lead::times(&mut work, &history.changes);
+    let lead::Leads { rows: leads, out: leads_out, ranges } =
+        lead::times(&mut work, &history.changes, &history.ranges);
     let incidents =
         incidents.iter().zip(links).filter_map(|(incident, links)| row_of(&work, incident, links)).collect();
-    Derived { service: history.service.clone(), deployments: work.rows, leads, leads_out, incidents }
+    Derived { service: history.service.clone(), deployments: work.rows, leads, leads_out, incidents, ranges }
 }
 
 fn prepare<'a>(history: &'a History, rules: &'a Rules) -> Work<'a> {
@@ -125,6 +131,8 @@ fn plain_row(deployment: &Deployment, rules: &Rules) -> DeploymentRow {
         rolls_back: deployment.rolls_back.clone(),
         because: Vec::new(),
         restored: None,
+        changes_from: None,
+        no_range: None,
         partial: false,
     }
 }

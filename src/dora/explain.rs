@@ -9,6 +9,7 @@ use super::Metric;
 use super::count::{Judged, Question, Reason, Subject, Value, Verdict, judge};
 use super::month::Month;
 use super::partition::{Details, Index};
+use super::range::{ChangesFrom, NoRange};
 use super::row::{Because, Cause, DeploymentRow, IncidentRow, LeadReason};
 use super::select::Selected;
 use crate::event::{DeploymentKind, EntityKey};
@@ -73,6 +74,17 @@ pub struct DeploymentName {
     pub kind_inferred: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rolls_back: Option<EntityKey>,
+    /// Where its changes come from; missing where it brought none, or none are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes_from: Option<ChangesFrom>,
+    /// Its changes are not all known.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
+    /// Why its changes are not those that a clone of the repository lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_range: Option<NoRange>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_range_detail: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -273,6 +285,10 @@ impl DeploymentName {
             kind: row.kind,
             kind_inferred: row.kind_inferred,
             rolls_back: row.rolls_back.clone(),
+            changes_from: row.changes_from,
+            partial: row.partial,
+            no_range: row.no_range,
+            no_range_detail: row.no_range.map(NoRange::text),
         }
     }
 }
@@ -304,7 +320,7 @@ const fn detail(reason: Reason) -> &'static str {
         }
         Reason::Lead(LeadReason::NoChangesKnown) => {
             "the deployment names no changes, and none of its repository are known: send changes[], or a commit and \
-             change events"
+             change events, or configure a clone under `repositories`"
         }
         Reason::Lead(LeadReason::NothingNew) => "it brought no change that was not there before",
         Reason::Lead(LeadReason::DeployedBefore) => "an earlier deployment brought the change",

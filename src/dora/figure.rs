@@ -9,6 +9,7 @@ use super::Metric;
 use super::benchmark::{Band, Benchmark};
 use super::calendar::{Unit, Window};
 use super::count::{Question, Reason};
+use super::range::Origins;
 use super::sample::Sample;
 use super::select::Selected;
 use super::stages::Stages;
@@ -78,6 +79,10 @@ pub struct More {
     /// Deployments whose changes are not all known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partial: Option<u64>,
+    /// Deployments by where their changes come from: named by the deployment, by the range of commits
+    /// since the deployment before, or by what was merged since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes_from: Option<Origins>,
 }
 
 /// What figures are measured against; without any they are only numbers.
@@ -280,6 +285,7 @@ fn more(metric: Metric, tally: &mut Tally, value: Option<f64>, question: &Questi
         Metric::ChangeLeadTime => {
             more.stages = tally.stages.stages(question.center);
             more.partial = Some(tally.partial).filter(|partial| *partial > 0);
+            more.changes_from = Some(tally.changes_from).filter(|origins| *origins != Origins::default());
         }
         Metric::ChangeFailRate => more.failed = Some(tally.yes),
         Metric::ReworkRate => more.unplanned = Some(tally.yes),

@@ -1,9 +1,10 @@
 //! The changes each deployment brought, with the times that lead time may be counted from.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::derive::{Place, Work};
 use super::order::Step;
+use super::range::{ChangesFrom, NoRange, RangeCommit, RangeName, Ranges, is_hash};
 use super::row::{LeadOut, LeadReason, LeadRow};
 use super::rules::Ownership;
 use crate::event::landing::dated_by_merge;
@@ -14,6 +15,22 @@ use crate::time::Timestamp;
 pub(super) struct Leads {
     pub rows: Vec<LeadRow>,
     pub out: Vec<LeadOut>,
+    /// Every range that was asked for.
+    pub ranges: BTreeSet<RangeName>,
+}
+
+/// Where the changes of one deployment come from.
+#[derive(Default)]
+struct Brought {
+    from: Option<ChangesFrom>,
+    no_range: Option<NoRange>,
+    partial: bool,
+}
+
+impl Brought {
+    fn of(from: ChangesFrom) -> Self {
+        Self { from: Some(from), ..Self::default() }
+    }
 }
 
 /// Changes by name, and those of each repository by when they got onto its main line.
@@ -62,17 +79,18 @@ fn merged_at(change: &Change) -> Option<Timestamp> {
     }
 }
 
-pub(super) fn times(work: &mut Work<'_>, changes: &[Change]) -> Leads {
+pub(super) fn times(work: &mut Work<'_>, changes: &[Change], ranges: &Ranges) -> Leads {
     let known = Known::of(changes);
     let mut leads = Leads::default();
-    let mut partial = Vec::new();
+    let mut told = Vec::new();
     for place in &work.places {
-        let mut walk = Walk { work, known: &known, seen: HashSet::new(), reached: BTreeMap::new(), leads: &mut leads };
-        partial.extend(walk.place(place));
+        let (seen, reached) = (HashSet::new(), BTreeMap::new());
+        let mut walk = Walk { work, known: &known, ranges, seen, reached, leads: &mut leads };
+        told.extend(walk.place(place));
     }
-    for row in partial {
+    for (row, brought) in told {
         if let Some(row) = work.rows.get_mut(row) {
-            row.partial = true;
+            (row.changes_from, row.no_range, row.partial) = (brought.from, brought.no_range, brought.partial);
         }
     }
     leads
@@ -82,6 +100,7 @@ pub(super) fn times(work: &mut Work<'_>, changes: &[Change]) -> Leads {
 struct Walk<'a, 'w> {
     work: &'w Work<'a>,
     known: &'w Known<'w>,
+    ranges: &'w Ranges,
     /// Changes that are there already.
     seen: HashSet<(String, String)>,
     /// How far each repository's main line is deployed.
@@ -89,25 +108,25 @@ struct Walk<'a, 'w> {
     leads: &'w mut Leads,
 }
 
-impl Walk<'_, '_> {
-    /// Answers the deployments whose changes are not all known.
-    fn place(&mut self, place: &Place) -> Vec<usize> {
-        let mut partial = Vec::new();
-        for (position, (row, step)) in place.order.iter().zip(&place.steps).enumerate() {
+impl<'w> Walk<'_, 'w> {
+    fn place(&mut self, place: &Place) -> Vec<(usize, Brought)> {
+        let mut told = Vec::with_capacity(place.order.len());
+        let mut before = None;
+        for (row, step) in place.order.iter().zip(&place.steps) {
             let Some(deployment) = self.work.deployments.get(*row).copied() else { continue };
-            if deployment.changes.is_empty() {
-                let complete = self.since_the_one_before(*row, deployment, step, position == 0);
-                partial.extend((!complete).then_some(*row));
+            let brought = if deployment.changes.is_empty() {
+                self.since(before, *row, deployment, step)
             } else {
                 for change in &deployment.changes {
                     self.named(*row, change);
                 }
-                if let Some((repository, until, _)) = self.until(deployment, *row) {
-                    self.advance(repository, until);
-                }
-            }
+                self.advance(deployment, *row);
+                Brought::of(ChangesFrom::Named)
+            };
+            told.push((*row, brought));
+            before = Some(deployment);
         }
-        partial
+        told
     }
 
     /// A change that the deployment itself names.
@@ -125,37 +144,109 @@ impl Walk<'_, '_> {
         self.leads.rows.push(lead);
     }
 
-    /// The changes merged after what was deployed before and up to this deployment's commit.
-    /// Answers whether they are known to be all.
-    fn since_the_one_before(&mut self, row: usize, deployment: &Deployment, step: &Step, first: bool) -> bool {
-        let until = self.until(deployment, row);
-        let goes_on = !step.again && step.kind != DeploymentKind::Rollback;
-        if first {
+    /// The changes since the deployment before.
+    fn since(
+        &mut self,
+        before: Option<&Deployment>,
+        row: usize,
+        deployment: &Deployment,
+        step: &Step,
+    ) -> Brought {
+        let Some(before) = before else {
             self.leave_out(row, None, LeadReason::FirstDeployment);
-        } else if !goes_on {
-            self.leave_out(row, None, LeadReason::NothingNew);
-            return true;
-        }
-        let Some((repository, until, complete)) = until else {
-            if !first {
-                self.leave_out(row, None, LeadReason::NoChangesKnown);
-            }
-            return first;
+            self.advance(deployment, row);
+            return Brought::default();
         };
-        let before = self.reached.get(&repository).copied();
-        let brought = if first { true } else { self.bring(row, deployment, &repository, before, until) };
-        self.advance(repository, until);
-        first || (complete && brought)
+        if step.again || step.kind == DeploymentKind::Rollback {
+            self.leave_out(row, None, LeadReason::NothingNew);
+            return Brought::default();
+        }
+        let no_range = match self.range(before, deployment) {
+            Some((repository, Ok(commits))) => {
+                self.bring_range(row, repository, commits);
+                self.advance(deployment, row);
+                return Brought::of(ChangesFrom::Range);
+            }
+            Some((_, Err(why))) => Some(why),
+            None => None,
+        };
+        let Some((repository, until, known)) = self.until(deployment, row) else {
+            self.leave_out(row, None, LeadReason::NoChangesKnown);
+            return Brought { from: None, no_range, partial: true };
+        };
+        let reached = self.reached.get(&repository).copied();
+        let complete = self.bring(row, deployment, &repository, reached, until);
+        self.advance(deployment, row);
+        Brought { from: Some(ChangesFrom::MergeTimes), no_range, partial: no_range.is_some() || !(known && complete) }
+    }
+
+    /// What a clone says about the commits since the deployment before; `None` where there is none.
+    fn range<'d>(
+        &mut self,
+        before: &Deployment,
+        deployment: &'d Deployment,
+    ) -> Option<(&'d str, Result<&'w [RangeCommit], NoRange>)>
+    where
+        'w: 'd,
+    {
+        let repository = self.repository(deployment).filter(|name| self.work.rules.has_clone(name))?;
+        let same = self.repository(before).is_none_or(|of| of == repository);
+        let (Some(from), Some(to), true) = (&before.commit, &deployment.commit, same) else {
+            return Some((repository, Err(NoRange::NoCommit)));
+        };
+        if !is_hash(from) || !is_hash(to) {
+            return Some((repository, Err(NoRange::UnknownCommit)));
+        }
+        if from == to {
+            return Some((repository, Ok(&[])));
+        }
+        let name = RangeName { repository: repository.to_owned(), from: from.clone(), to: to.clone() };
+        let found = match self.ranges.get(&name) {
+            Some(Ok(commits)) => Ok(commits.as_slice()),
+            Some(Err(why)) => Err(*why),
+            None => Err(NoRange::Waiting),
+        };
+        self.leads.ranges.insert(name);
+        Some((repository, found))
+    }
+
+    fn bring_range(&mut self, row: usize, repository: &str, commits: &[RangeCommit]) {
+        let before = self.leads.rows.len();
+        for commit in commits {
+            let known = self.known.named(repository, &commit.sha);
+            let name = (repository.to_owned(), commit.sha.clone());
+            if !self.work.rules.owns_of_range(self.work.service, known) || !self.seen.insert(name) {
+                continue;
+            }
+            let mut lead = lead_of(row, repository, &commit.sha, known);
+            lead.authored_at = lead.authored_at.or(commit.authored_at);
+            lead.committed_at = lead.committed_at.or(commit.committed_at);
+            self.leads.rows.push(lead);
+        }
+        if self.leads.rows.len() == before {
+            self.leave_out(row, None, LeadReason::NothingNew);
+        }
+    }
+
+    /// The repository that a deployment was built from: as it or the configuration says, else that
+    /// of its commit.
+    fn repository<'d>(&self, deployment: &'d Deployment) -> Option<&'d str>
+    where
+        'w: 'd,
+    {
+        let by_commit = || {
+            let change = self.known.by_sha.get(deployment.commit.as_deref()?)?;
+            Some(change.repository.as_str())
+        };
+        self.work.rules.repository_of(deployment).or_else(by_commit)
     }
 
     /// The repository, how far a deployment reaches on its main line, and whether its commit is
     /// known there; `None` where no change of the repository is known.
     fn until(&self, deployment: &Deployment, row: usize) -> Option<(String, Timestamp, bool)> {
-        let commit = deployment.commit.as_deref();
-        let by_commit = || commit.and_then(|sha| self.known.by_sha.get(sha)).map(|change| change.repository.as_str());
-        let repository = self.work.rules.repository_of(deployment).or_else(by_commit)?;
+        let repository = self.repository(deployment)?;
         self.known.merged.get(repository)?;
-        let own = commit.and_then(|sha| self.known.named(repository, sha));
+        let own = deployment.commit.as_deref().and_then(|sha| self.known.named(repository, sha));
         let until = own.and_then(merged_at).or_else(|| self.work.began(row))?;
         Some((repository.to_owned(), until, own.is_some()))
     }
@@ -206,7 +297,8 @@ impl Walk<'_, '_> {
         true
     }
 
-    fn advance(&mut self, repository: String, until: Timestamp) {
+    fn advance(&mut self, deployment: &Deployment, row: usize) {
+        let Some((repository, until, _)) = self.until(deployment, row) else { return };
         let reached = self.reached.entry(repository).or_insert(until);
         *reached = (*reached).max(until);
     }

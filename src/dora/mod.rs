@@ -19,6 +19,7 @@ mod lead;
 pub mod month;
 mod order;
 pub mod partition;
+pub mod range;
 pub mod receipt;
 pub mod row;
 pub mod rules;

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::count::LeadFrom;
+use super::range::ChangesFrom;
 use super::row::{DeploymentRow, IncidentRow, LeadReason};
 use crate::event::{DeploymentKind, DeploymentOutcome};
 use crate::time::Timestamp;
@@ -53,6 +54,7 @@ pub struct Deployed {
     pub outcome: DeploymentOutcome,
     pub kind: DeploymentKind,
     pub failed: bool,
+    pub changes_from: Option<ChangesFrom>,
     pub partial: bool,
     /// The end of its failure.
     pub restored_at: Option<Timestamp>,

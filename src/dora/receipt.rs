@@ -12,7 +12,7 @@ pub enum Accepted {
         production: bool,
         /// The deployment that succeeded there before this one.
         earlier: Option<Deployment>,
-        /// Changes of its repository are known, or its commit is.
+        /// Changes of its repository are known, or its commit is, or a clone says what it brings.
         changes_known: bool,
     },
     Change(Change),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::range::{ChangesFrom, NoRange};
 use crate::event::{DeploymentKind, DeploymentOutcome, EntityKey, IncidentStatus};
 use crate::time::Timestamp;
 
@@ -29,6 +30,10 @@ pub struct DeploymentRow {
     pub because: Vec<Because>,
     /// What ended the failure.
     pub restored: Option<Restoration>,
+    /// `None` where it brought none, or none are known.
+    pub changes_from: Option<ChangesFrom>,
+    /// Why they are not those that a clone of the repository lists, where there should be one.
+    pub no_range: Option<NoRange>,
     /// The changes it brought are not all known.
     pub partial: bool,
 }

@@ -1,6 +1,6 @@
 //! What the configuration says about services and environments, ready to be asked often.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -16,6 +16,8 @@ const PRODUCTION: &str = "production";
 pub struct Rules {
     environments: Vec<Environment>,
     services: HashMap<String, ServiceRules>,
+    /// Those with a clone that can be asked.
+    repositories: BTreeSet<String>,
     /// How far before an incident the deployment may lie that it is attributed to.
     pub attribution_window: Duration,
     digest: [u8; 32],
@@ -23,12 +25,14 @@ pub struct Rules {
 
 /// Grows when the derivation, or the form in which its rows are kept, changes: then everything is
 /// derived anew.
-const DERIVATION: u32 = 1;
+const DERIVATION: u32 = 2;
 
 struct ServiceRules {
     repository: Option<String>,
     /// `None`: the whole repository.
     paths: Option<GlobSet>,
+    /// Names the paths; empty for the whole repository.
+    scope: Vec<u8>,
 }
 
 /// Whether a change of its repository is a change of the service.
@@ -42,19 +46,27 @@ pub(super) enum Ownership {
 
 impl Rules {
     pub fn new(config: &Config) -> Self {
-        Self::of(&config.environments, &config.services, config.dora.attribution_window)
+        let clones = config.repositories.iter().map(|clone| clone.name.clone()).collect();
+        Self::of(&config.environments, &config.services, config.dora.attribution_window, clones)
     }
 
-    pub(super) fn of(environments: &[Environment], services: &[Service], attribution_window: Duration) -> Self {
+    pub(super) fn of(
+        environments: &[Environment],
+        services: &[Service],
+        attribution_window: Duration,
+        repositories: BTreeSet<String>,
+    ) -> Self {
         let rules = |service: &Service| ServiceRules {
             repository: service.repository.clone(),
             paths: (!service.paths.is_empty()).then(|| globs(&service.paths)),
+            scope: scope(&service.paths),
         };
         Self {
             environments: environments.to_vec(),
             services: services.iter().map(|service| (service.name.clone(), rules(service))).collect(),
             attribution_window,
-            digest: digest(environments, services, attribution_window),
+            digest: digest(environments, services, attribution_window, &repositories),
+            repositories,
         }
     }
 
@@ -96,6 +108,29 @@ impl Rules {
         deployment.repository.as_deref().or_else(|| self.repository(&deployment.service))
     }
 
+    /// Whether a clone of the repository can be asked.
+    pub fn has_clone(&self, repository: &str) -> bool {
+        self.repositories.contains(repository)
+    }
+
+    /// Names the paths that a service owns: what was found for others is of no use to it.
+    pub fn scope(&self, service: &str) -> &[u8] {
+        self.services.get(service).map(|rules| rules.scope.as_slice()).unwrap_or_default()
+    }
+
+    /// Whether a commit that touches these paths is a change of the service.
+    pub fn owns(&self, service: &str, paths: &[String]) -> bool {
+        let globs = self.services.get(service).and_then(|rules| rules.paths.as_ref());
+        globs.is_none_or(|globs| paths.iter().any(|path| globs.is_match(path)))
+    }
+
+    /// Whether a commit of a range is a change of the service. Where the service owns paths, the
+    /// range has only those that touch them.
+    pub(super) fn owns_of_range(&self, service: &str, known: Option<&Change>) -> bool {
+        let by_paths = !self.scope(service).is_empty();
+        by_paths || known.is_none_or(|change| self.ownership(service, change) != Ownership::Others)
+    }
+
     /// Paths decide where both sides know them; else the service that the change names, unless
     /// that is only the name of its repository, which says nothing about who else is built from it.
     pub(super) fn ownership(&self, service: &str, change: &Change) -> Ownership {
@@ -115,10 +150,19 @@ impl Rules {
     }
 }
 
-fn digest(environments: &[Environment], services: &[Service], attribution_window: Duration) -> [u8; 32] {
+fn digest(
+    environments: &[Environment],
+    services: &[Service],
+    attribution_window: Duration,
+    repositories: &BTreeSet<String>,
+) -> [u8; 32] {
     let mut services: Vec<_> = services.iter().map(|s| (&s.name, &s.repository, &s.paths)).collect();
     services.sort_unstable();
-    Sha256::digest(format!("{DERIVATION} {environments:?} {services:?} {attribution_window:?}")).into()
+    Sha256::digest(format!("{DERIVATION} {environments:?} {services:?} {attribution_window:?} {repositories:?}")).into()
+}
+
+fn scope(paths: &[String]) -> Vec<u8> {
+    if paths.is_empty() { Vec::new() } else { Sha256::digest(format!("{paths:?}")).to_vec() }
 }
 
 /// The configuration was checked before; a glob that does not parse matches nothing.

@@ -203,6 +203,7 @@ impl Draft {
             outcome: row.outcome,
             kind: row.kind,
             failed: row.failed(),
+            changes_from: row.changes_from,
             partial: row.partial,
             restored_at: row.restored.as_ref().map(|end| end.at),
         };

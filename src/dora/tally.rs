@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::Metric;
 use super::count::{Question, Reason, Subject, Value, Verdict, judge};
+use super::range::Origins;
 use super::sample::Sample;
 use super::select::Selected;
 use super::stages::StageTimes;
@@ -25,6 +26,7 @@ pub struct Tally {
     pub(super) stages: StageTimes,
     /// Deployments whose changes are not all known.
     pub(super) partial: u64,
+    pub(super) changes_from: Origins,
 }
 
 /// One of each metric, and what they have in common.
@@ -83,7 +85,9 @@ impl Tally {
         if details && metric == Metric::ChangeLeadTime {
             judge(Metric::DeploymentFrequency, selected, question, |row| {
                 let Subject::Deployment(number) = row.subject else { return };
-                tally.partial += u64::from(row.part.deployment(number).is_some_and(|row| row.partial));
+                let Some(deployed) = row.part.deployment(number) else { return };
+                tally.partial += u64::from(deployed.partial);
+                deployed.changes_from.into_iter().for_each(|from| tally.changes_from.add(from));
             });
         }
         tally
@@ -100,6 +104,7 @@ impl Tally {
         self.n += other.n;
         self.yes += other.yes;
         self.partial += other.partial;
+        self.changes_from.share(other.changes_from);
         self.micros.share(&other.micros);
         self.stages.share(&other.stages);
         self.at.extend_from_slice(&other.at);

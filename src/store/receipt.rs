@@ -36,7 +36,9 @@ async fn deployment(conn: &mut Conn, rules: &Rules, state: Deployment) -> Result
     let production = rules.is_production(&state.environment);
     let earlier = history::predecessor(conn, &state).await?;
     let repository = rules.repository_of(&state).or(state.changes.first().map(|change| change.repository.as_str()));
-    let changes_known = history::knows_changes(conn, repository, state.commit.as_deref()).await?;
+    let has_range = state.changes.is_empty() && state.commit.is_some();
+    let in_clone = has_range && repository.is_some_and(|repository| rules.has_clone(repository));
+    let changes_known = in_clone || history::knows_changes(conn, repository, state.commit.as_deref()).await?;
     Ok(Accepted::Deployment { production, earlier, changes_known, state })
 }
 

@@ -363,6 +363,20 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    commit_range (service, repository, from_sha, to_sha) {
+        service -> Text,
+        repository -> Text,
+        from_sha -> Text,
+        to_sha -> Text,
+        scope -> Binary,
+        state -> Text,
+        commits -> Nullable<Binary>,
+        tries -> Integer,
+        due_at -> Nullable<BigInt>,
+    }
+}
+
 diesel::joinable!(alert -> alert_group (group_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
@@ -382,6 +396,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     dora_repository,
     dora_arrival,
     dora_link,
+    commit_range,
     seen_key,
     source_count,
     journal,

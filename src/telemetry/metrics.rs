@@ -43,6 +43,7 @@ fn describe() {
     slo::gauges::describe();
     worker::alert_metrics::describe();
     worker::dora_gauges::describe();
+    worker::commit_ranges::describe();
     worker::saga::describe();
     super::process::describe();
     series::describe();

@@ -2,6 +2,7 @@
 
 pub mod alert_book;
 pub mod alert_metrics;
+pub mod commit_ranges;
 pub mod crew;
 pub mod dispatch;
 pub mod dora_gauges;

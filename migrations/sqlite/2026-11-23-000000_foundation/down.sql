@@ -13,6 +13,7 @@ DROP TABLE series;
 DROP TABLE journal;
 DROP TABLE source_count;
 DROP TABLE seen_key;
+DROP TABLE commit_range;
 DROP TABLE dora_link;
 DROP TABLE dora_arrival;
 DROP TABLE dora_repository;

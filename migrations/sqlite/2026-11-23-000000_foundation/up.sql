@@ -193,6 +193,23 @@ CREATE TABLE dora_link (
 ) WITHOUT ROWID;
 CREATE INDEX dora_link_service ON dora_link (service);
 
+-- The commits between two deployments of a service as a clone of the repository says them: asked for by
+-- projections, found by a worker; `scope` names the paths that the service owned. Without `due_at` it is
+-- found.
+CREATE TABLE commit_range (
+    service TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    from_sha TEXT NOT NULL,
+    to_sha TEXT NOT NULL,
+    scope BLOB NOT NULL,
+    state TEXT NOT NULL,
+    commits BLOB,
+    tries INTEGER NOT NULL,
+    due_at BIGINT,
+    PRIMARY KEY (service, repository, from_sha, to_sha)
+);
+CREATE INDEX commit_range_due ON commit_range (due_at);
+
 -- Keys of requests already taken in: Idempotency-Key, webhook delivery ids, ids of telemetry events.
 CREATE TABLE seen_key (
     key BLOB PRIMARY KEY,

@@ -12,6 +12,7 @@ use crate::dora::count::{LeadFrom, Question};
 use crate::dora::figure::{Figures, Standards, figures};
 use crate::dora::month::Month;
 use crate::dora::partition::Partition;
+use crate::dora::range::Ranges;
 use crate::dora::row::DeploymentRow;
 use crate::dora::select::{Arrival, Selected};
 use crate::dora::split::{Elsewhere, Partitions, split};
@@ -131,17 +132,23 @@ pub fn fold(events: &[DeliveryEvent]) -> History {
             .iter()
             .filter_map(|(key, facts)| state::fold_incident(facts, links.get(key).map_or(&[], Vec::as_slice)))
             .collect(),
+        ranges: Ranges::new(),
     }
 }
 
 pub fn rules_with(services: &[Service]) -> Rules {
+    rules_with_clones(services, &[])
+}
+
+pub fn rules_with_clones(services: &[Service], clones: &[&str]) -> Rules {
     let environment = |name: &str, tier| Environment { name: name.to_owned(), tier, matches: Vec::new() };
     let environments = [
         environment("production", Tier::Production),
         environment("production-us", Tier::Production),
         environment("staging", Tier::Staging),
     ];
-    Rules::of(&environments, services, Duration::from_hours(24))
+    let clones = clones.iter().map(ToString::to_string).collect();
+    Rules::of(&environments, services, Duration::from_hours(24), clones)
 }
 
 pub fn service(paths: &[&str]) -> Service {

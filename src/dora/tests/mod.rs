@@ -6,4 +6,5 @@ mod incidents;
 mod literature;
 mod partitions;
 mod properties;
+mod ranges;
 mod reference;

@@ -125,6 +125,7 @@ fn derived(deployments: &[Deployment], incidents: &[Incident]) -> Vec<Derived> {
             deployments: once.into_values().filter(|d| d.service == **name).cloned().collect(),
             changes: Vec::new(),
             incidents: incidents.into_values().cloned().collect(),
+            ..History::default()
         };
         derive(&history, &rules)
     };

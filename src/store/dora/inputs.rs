@@ -6,6 +6,8 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::dirty::{CHUNK, reference};
+use super::ranges::{self, Stored};
+use crate::dora::range::RangeName;
 use crate::dora::{History, Rules};
 use crate::event::{Deployment, EntityKey, Incident};
 use crate::store::conn::on_conn;
@@ -16,6 +18,8 @@ pub(super) struct Inputs {
     pub history: History,
     /// Where its changes may come from.
     pub repositories: BTreeSet<String>,
+    /// Ranges that it asked for under other paths.
+    pub stale: Vec<RangeName>,
 }
 
 /// # Errors
@@ -38,8 +42,9 @@ pub(super) async fn of_service(conn: &mut Conn, rules: &Rules, service: &str) ->
     let names: Vec<&str> = repositories.iter().map(String::as_str).collect();
     let changes = history::changes_of(conn, &names, &[]).await?;
     let incidents = incidents_of(conn, service, &deployments).await?;
-    let history = History { service: service.to_owned(), deployments, changes, incidents };
-    Ok(Inputs { history, repositories })
+    let Stored { ranges, stale } = ranges::of_service(conn, service, rules.scope(service)).await?;
+    let history = History { service: service.to_owned(), deployments, changes, incidents, ranges };
+    Ok(Inputs { history, repositories, stale })
 }
 
 /// Those of the service, and those that name one of its deployments.

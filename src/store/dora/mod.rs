@@ -15,6 +15,7 @@ mod neighbours;
 pub mod packed;
 mod places;
 mod project;
+pub mod ranges;
 mod reading;
 
 pub use cache::{Added, DoraCache};

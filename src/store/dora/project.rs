@@ -12,6 +12,7 @@ use super::inputs::{self, Inputs};
 use super::kept::{self, Encoded};
 use super::neighbours::{self, Repositories};
 use super::places::{self, Places};
+use super::ranges::{self, Difference};
 use crate::dora::split::split;
 use crate::dora::{self, Derived, History, Rules};
 use crate::store::conn::on_conn;
@@ -71,6 +72,7 @@ struct Projection {
     places: Places,
     repositories: BTreeSet<String>,
     shared: BTreeSet<String>,
+    ranges: Difference,
 }
 
 /// Projects one service, with every fact up to its mark and perhaps some after it. One projection
@@ -87,10 +89,11 @@ pub(super) async fn project(store: &Store, rules: &Arc<Rules>, dirty: &Dirty) ->
         // The configuration was read anew, or another process projects: the service goes on waiting.
         return tx.roll_back().await;
     };
-    let Projection { derived, encoded, places, repositories, shared } = projection;
+    let Projection { derived, encoded, places, repositories, shared, ranges } = projection;
     let service = &derived.service;
     kept::replace(&mut tx, service, changed, encoded).await?;
     places::replace(&mut tx, service, changed, places).await?;
+    ranges::replace(&mut tx, service, rules.scope(service), ranges).await?;
     let Repositories { new, alone: mut others } =
         neighbours::replace_repositories(&mut tx, service, &repositories).await?;
     if new {
@@ -111,13 +114,14 @@ pub(super) async fn project(store: &Store, rules: &Arc<Rules>, dirty: &Dirty) ->
 
 async fn derive(store: &Store, rules: &Arc<Rules>, service: &str) -> Result<Projection, StoreError> {
     let mut conn = store.read().await?;
-    let Inputs { history, repositories } = load(&mut conn, rules, service).await?;
+    let Inputs { history, repositories, stale } = load(&mut conn, rules, service).await?;
     let shared = neighbours::shared(&mut conn, service, &repositories).await?;
-    let (deployments, derived) = {
+    let (deployments, ranges, derived) = {
         let rules = Arc::clone(rules);
         blocking(move || {
             let derived = derived(&history, &rules);
-            (history.deployments, derived)
+            let ranges = Difference::of(history.ranges, stale, &derived.ranges);
+            (history.deployments, ranges, derived)
         })
         .await?
     };
@@ -127,7 +131,7 @@ async fn derive(store: &Store, rules: &Arc<Rules>, service: &str) -> Result<Proj
     blocking(move || {
         let encoded = kept::encode(&split(&derived, &elsewhere, &rules))?;
         let places = places::of(&deployments, &derived);
-        Ok(Projection { derived, encoded, places, repositories, shared })
+        Ok(Projection { derived, encoded, places, repositories, shared, ranges })
     })
     .await?
 }
@@ -138,7 +142,7 @@ async fn load(conn: &mut Conn, rules: &Rules, service: &str) -> Result<Inputs, S
     }
     let incidents = inputs::of_no_service(conn).await?;
     let history = History { service: NO_SERVICE.to_owned(), incidents, ..History::default() };
-    Ok(Inputs { history, repositories: BTreeSet::new() })
+    Ok(Inputs { history, repositories: BTreeSet::new(), stale: Vec::new() })
 }
 
 fn derived(history: &History, rules: &Rules) -> Derived {
