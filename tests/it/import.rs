@@ -1,47 +1,30 @@
 //! History from elsewhere: a git repository's tags and branch, and CSV files.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::support::database::Database;
 use crate::support::devpulse::DevPulse;
-
-fn git(folder: &Path, arguments: &[&str], at: &str) {
-    let mut command = Command::new("git");
-    command.current_dir(folder).args(["-c", "user.name=a", "-c", "user.email=a@example.com"]).args(arguments);
-    let output = command.env("GIT_AUTHOR_DATE", at).env("GIT_COMMITTER_DATE", at).output().unwrap();
-    assert!(output.status.success(), "{arguments:?} {}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn commit(folder: &Path, file: &str, at: &str) {
-    let path = folder.join(file);
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(path, at).unwrap();
-    git(folder, &["add", "."], at);
-    git(folder, &["commit", "-q", "-m", file], at);
-}
+use crate::support::repository::Repository;
 
 /// Three releases: commits at 15:00 and 16:00, released at 19:00 (Datadog's example), after a first
 /// release; then a merge that brings a commit of a branch.
-fn repository() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path();
-    git(path, &["init", "-q", "-b", "main"], "2026-01-05T10:00:00Z");
-    git(path, &["remote", "add", "origin", "git@example.com:acme/checkout.git"], "2026-01-05T10:00:00Z");
-    commit(path, "a/1", "2026-01-05T10:00:00Z");
-    git(path, &["tag", "-a", "-m", "first", "v1"], "2026-01-05T12:00:00Z");
-    commit(path, "a/2", "2026-01-05T15:00:00Z");
-    commit(path, "b/3", "2026-01-05T17:00:00+01:00");
-    git(path, &["tag", "-a", "-m", "second", "v2"], "2026-01-05T19:00:00Z");
-    git(path, &["checkout", "-q", "-b", "work"], "2026-01-06T10:00:00Z");
-    commit(path, "a/4", "2026-01-06T10:00:00Z");
-    git(path, &["checkout", "-q", "main"], "2026-01-06T11:00:00Z");
-    git(path, &["merge", "-q", "--no-ff", "-m", "Merge work", "work"], "2026-01-06T11:00:00Z");
-    git(path, &["tag", "-a", "-m", "third", "v3"], "2026-01-06T12:00:00Z");
-    folder
+fn repository() -> Repository {
+    let new = Repository::new();
+    new.git(&["remote", "add", "origin", "git@example.com:acme/checkout.git"], "2026-01-05T10:00:00Z");
+    new.commit("a/1", "2026-01-05T10:00:00Z");
+    new.git(&["tag", "-a", "-m", "first", "v1"], "2026-01-05T12:00:00Z");
+    new.commit("a/2", "2026-01-05T15:00:00Z");
+    new.commit("b/3", "2026-01-05T17:00:00+01:00");
+    new.git(&["tag", "-a", "-m", "second", "v2"], "2026-01-05T19:00:00Z");
+    new.git(&["checkout", "-q", "-b", "work"], "2026-01-06T10:00:00Z");
+    new.commit("a/4", "2026-01-06T10:00:00Z");
+    new.git(&["checkout", "-q", "main"], "2026-01-06T11:00:00Z");
+    new.merge("work", "2026-01-06T11:00:00Z");
+    new.git(&["tag", "-a", "-m", "third", "v3"], "2026-01-06T12:00:00Z");
+    new
 }
 
 fn run(devpulse: &DevPulse, arguments: &[&str]) -> (bool, String) {
@@ -66,8 +49,8 @@ async fn lead_times(devpulse: &DevPulse, service: &str) -> Vec<f64> {
 async fn tags_are_deployments_with_the_commits_they_brought() {
     let database = Database::sqlite().await;
     let devpulse = DevPulse::start(&database.url, "").await;
-    let folder = repository();
-    let path = folder.path().to_str().unwrap();
+    let repository = repository();
+    let path = repository.path().to_str().unwrap();
     let (ok, text) = run(&devpulse, &["import", "git", path]);
     assert!(ok && text.contains("3 events accepted, 0 known before"), "{text}");
     assert_eq!(lead_times(&devpulse, "checkout").await, [4.0, 3.0, 2.0], "the merge is no change");

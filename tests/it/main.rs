@@ -24,6 +24,7 @@ mod bad_input;
 mod bitbucket;
 mod cli;
 mod cloudevents;
+mod commit_ranges;
 mod committer;
 mod compare;
 mod config;

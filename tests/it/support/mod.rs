@@ -18,6 +18,7 @@ pub mod postgres;
 pub mod process;
 pub mod prometheus;
 pub mod random;
+pub mod repository;
 pub mod schema;
 pub mod slack;
 pub mod smtp;
