@@ -247,12 +247,7 @@ fn commits(text: &str) -> Vec<Commit> {
 fn commit(line: &str) -> Option<Commit> {
     let mut parts = line.split('\t');
     let (sha, authored, committed) = (parts.next()?, parts.next()?, parts.next()?);
-    Some(Commit {
-        sha: sha.to_owned(),
-        authored_at: time(authored),
-        committed_at: time(committed),
-        paths: Vec::new(),
-    })
+    Some(Commit { sha: sha.to_owned(), authored_at: time(authored), committed_at: time(committed), paths: Vec::new() })
 }
 
 fn time(seconds: &str) -> Option<Timestamp> {

@@ -67,6 +67,10 @@ fn row(row: &Value) -> Vec<String> {
         _ => cell(row, "/reason").replace('_', " "),
     };
     let end = if end == "-" { "1".to_owned() } else { end };
+    let end = match cell(thing, "/no_range").as_str() {
+        "-" => end,
+        why => format!("{end}; by merge times, the clone says: {}", why.replace('_', " ")),
+    };
     let time = time.and_then(Value::as_str).unwrap_or("-").to_owned();
     vec![time, cell(thing, "/service"), cell(thing, "/environment"), name, end]
 }

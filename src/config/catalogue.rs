@@ -104,7 +104,11 @@ pub(super) fn repositories(root: &Section<'_>) -> Vec<Repository> {
         refuse_twice(at, &mut seen, name.as_ref());
         let path = at.required("path", |scalar: &_| {
             let path = PathBuf::from(text(scalar)?);
-            if path.is_absolute() { Ok(path) } else { Err("must be an absolute path, such as /srv/git/shop.git".to_owned()) }
+            if path.is_absolute() {
+                Ok(path)
+            } else {
+                Err("must be an absolute path, such as /srv/git/shop.git".to_owned())
+            }
         });
         let fetch_every = at.optional("fetch_every", duration).map(|found| found.value);
         Some(Repository { name: name?.value, path: path?, fetch_every })

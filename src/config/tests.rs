@@ -203,7 +203,10 @@ fn a_clone_that_is_not_there_is_a_warning_and_a_relative_one_an_error() {
     let text = format!("repositories: [{{name: a/b, path: {}, fetch_every: 1m}}]", folder.path().display());
     let Loaded { config, warnings } = parse("f", &text, &secrets()).unwrap();
     assert_eq!(config.repositories[0].fetch_every.map(|every| every.as_secs()), Some(60));
-    assert!(warnings[0].starts_with("repositories[0].path: ") && warnings[0].contains("git clone --mirror"), "{warnings:?}");
+    assert!(
+        warnings[0].starts_with("repositories[0].path: ") && warnings[0].contains("git clone --mirror"),
+        "{warnings:?}"
+    );
     // A bare repository, as git knows one.
     std::fs::create_dir(folder.path().join("objects")).unwrap();
     std::fs::write(folder.path().join("HEAD"), "ref: refs/heads/main\n").unwrap();

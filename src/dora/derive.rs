@@ -86,8 +86,7 @@ pub fn derive(history: &History, rules: &Rules) -> Derived {
     let links = failure::link_incidents(&mut work, &incidents, &undos);
     let fixes = failure::hotfixes(&mut work, &incidents, &links, &undos);
     failure::restorations(&mut work, &incidents, &links, &undos, &fixes);
-    let lead::Leads { rows: leads, out: leads_out, ranges } =
-        lead::times(&mut work, &history.changes, &history.ranges);
+    let lead::Leads { rows: leads, out: leads_out, ranges } = lead::times(&mut work, &history.changes, &history.ranges);
     let incidents =
         incidents.iter().zip(links).filter_map(|(incident, links)| row_of(&work, incident, links)).collect();
     Derived { service: history.service.clone(), deployments: work.rows, leads, leads_out, incidents, ranges }

@@ -145,13 +145,7 @@ impl<'w> Walk<'_, 'w> {
     }
 
     /// The changes since the deployment before.
-    fn since(
-        &mut self,
-        before: Option<&Deployment>,
-        row: usize,
-        deployment: &Deployment,
-        step: &Step,
-    ) -> Brought {
+    fn since(&mut self, before: Option<&Deployment>, row: usize, deployment: &Deployment, step: &Step) -> Brought {
         let Some(before) = before else {
             self.leave_out(row, None, LeadReason::FirstDeployment);
             self.advance(deployment, row);

@@ -118,19 +118,21 @@ fn whoever_came_before_is_what_is_asked_from() {
     let whole = (range("aaaaaa1", "aaaaaa3"), commits(&["aaaaaa3", "aaaaaa2"]));
     assert_eq!(brought(&told(&story, std::slice::from_ref(&whole))), [("aaaaaa3", "d3"), ("aaaaaa2", "d3")]);
     story.deploy(of_commit("d2", "aaaaaa2", "03:00"));
-    let halves = [
-        (range("aaaaaa1", "aaaaaa2"), commits(&["aaaaaa2"])),
-        (range("aaaaaa2", "aaaaaa3"), commits(&["aaaaaa3"])),
-    ];
+    let halves =
+        [(range("aaaaaa1", "aaaaaa2"), commits(&["aaaaaa2"])), (range("aaaaaa2", "aaaaaa3"), commits(&["aaaaaa3"]))];
     let late = told(&story, &halves);
     assert_eq!(brought(&late), [("aaaaaa2", "d2"), ("aaaaaa3", "d3")]);
     assert_eq!(asked(&late), [("aaaaaa1", "aaaaaa2"), ("aaaaaa2", "aaaaaa3")]);
-    let mut corrected = of_commit("d2", "aaaaaa2", "03:30");
-    corrected.outcome = DeploymentOutcome::Failed;
-    story.deploy(corrected);
-    let corrected = told(&story, &[whole]);
-    assert_eq!(brought(&corrected), [("aaaaaa3", "d3"), ("aaaaaa2", "d3")]);
-    assert_eq!(asked(&corrected), [("aaaaaa1", "aaaaaa3")]);
+    // It was another commit, says its source later; and d4 succeeded only when it was tried again.
+    story.deploy(of_commit("d2", "aaaaaa9", "03:30"));
+    let mut fourth = of_commit("d4", "aaaaaa4", "04:00");
+    fourth.outcome = DeploymentOutcome::Failed;
+    story.deploy(fourth);
+    assert_eq!(asked(&told(&story, &[])), [("aaaaaa1", "aaaaaa9"), ("aaaaaa9", "aaaaaa3")]);
+    story.deploy(of_commit("d4", "aaaaaa4", "04:30"));
+    let again = told(&story, &halves);
+    assert_eq!(asked(&again), [("aaaaaa1", "aaaaaa9"), ("aaaaaa4", "aaaaaa3"), ("aaaaaa9", "aaaaaa4")]);
+    assert!(again.leads.is_empty(), "what was found for others is of no use");
 }
 
 #[test]
