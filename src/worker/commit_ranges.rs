@@ -3,6 +3,7 @@
 //! Projections note which ranges they lack. What a clone does not have yet is asked for again, ever
 //! less often; until it is there, changes are reckoned by merge times.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,8 +101,8 @@ impl Asker {
                 break;
             }
             let clone = match clones.entry(&repository.name) {
-                std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-                std::collections::hash_map::Entry::Vacant(new) => new.insert(self.open(repository).await),
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(self.open(repository).await),
             };
             let paths = asking.iter().any(|due| !due.scope.is_empty());
             let found = match clone {

@@ -10,7 +10,7 @@ use super::sender::{Door, Sent};
 use super::{Sender, Target, progress};
 use crate::cli::Failure;
 use crate::event::ChangeRef;
-use crate::git::{END_OF_OPTIONS, Git, GitError, Limits, Wanted};
+use crate::git::{Commit, END_OF_OPTIONS, Git, GitError, Limits, Wanted};
 
 /// Commits that one deployment may name.
 const MAX_CHANGES: usize = 5_000;
@@ -88,7 +88,7 @@ struct Repository<'a>(Git<'a>);
 
 impl Repository<'_> {
     async fn git(&self, arguments: &[&str]) -> Result<String, Failure> {
-        self.0.ask(arguments).await.map_err(refused)
+        self.0.ask(arguments).await.map_err(|error| refused(&error))
     }
 
     /// `acme/checkout` of `git@host:acme/checkout.git`, else the name of the folder.
@@ -126,8 +126,8 @@ impl Repository<'_> {
 
     async fn changes(&self, from: &str, to: &str, name: &str, paths: &[String]) -> Result<Vec<ChangeRef>, Failure> {
         let wanted = Wanted { most: MAX_CHANGES, pathspecs: paths, paths: false };
-        let commits = self.0.between(from, to, wanted).await.map_err(refused)?;
-        let change = |commit: crate::git::Commit| ChangeRef {
+        let commits = self.0.between(from, to, wanted).await.map_err(|error| refused(&error))?;
+        let change = |commit: Commit| ChangeRef {
             repository: name.to_owned(),
             sha: commit.sha,
             authored_at: commit.authored_at,
@@ -137,7 +137,7 @@ impl Repository<'_> {
     }
 }
 
-fn refused(error: GitError) -> Failure {
+fn refused(error: &GitError) -> Failure {
     Failure::Refused(error.to_string())
 }
 

@@ -18,13 +18,14 @@ fn range(from: &str, to: &str) -> RangeName {
     RangeName { repository: "acme/checkout".to_owned(), from: from.to_owned(), to: to.to_owned() }
 }
 
-fn commits(shas: &[&str]) -> Range {
+/// What a clone says about a range.
+fn answered(from: &str, to: &str, shas: &[&str]) -> (RangeName, Range) {
     let commit = |sha: &&str| RangeCommit {
         sha: (*sha).to_owned(),
         authored_at: Some(at("01:00")),
         committed_at: Some(at("01:30")),
     };
-    Ok(shas.iter().map(commit).collect())
+    (range(from, to), Ok(shas.iter().map(commit).collect()))
 }
 
 /// What is derived of a story when clones have said this much.
@@ -65,10 +66,8 @@ fn parents_say_what_dates_cannot() {
     let waiting = (Some(ChangesFrom::MergeTimes), Some(NoRange::Waiting), true);
     assert_eq!(sources(&guessed), [(None, None, false), waiting, waiting]);
     assert_eq!(asked(&guessed), [("aaaaaa1", "aaaaaa2"), ("aaaaaa2", "aaaaaa3")]);
-    let ranges = [
-        (range("aaaaaa1", "aaaaaa2"), commits(&["aaaaaa2"])),
-        (range("aaaaaa2", "aaaaaa3"), commits(&["aaaaaa3", "bbbbbb1"])),
-    ];
+    let ranges =
+        [answered("aaaaaa1", "aaaaaa2", &["aaaaaa2"]), answered("aaaaaa2", "aaaaaa3", &["aaaaaa3", "bbbbbb1"])];
     let known = told(&story, &ranges);
     assert_eq!(brought(&known), [("aaaaaa2", "d2"), ("aaaaaa3", "d3"), ("bbbbbb1", "d3")]);
     let by_range = (Some(ChangesFrom::Range), None, false);
@@ -82,7 +81,7 @@ fn parents_say_what_dates_cannot() {
 fn no_change_need_be_known_but_what_is_known_goes_first() {
     let mut story = Story::default();
     story.deploy(of_commit("d1", "aaaaaa1", "02:00")).deploy(of_commit("d2", "aaaaaa2", "04:00"));
-    let ranges = [(range("aaaaaa1", "aaaaaa2"), commits(&["aaaaaa2", "aaaaaa3"]))];
+    let ranges = [answered("aaaaaa1", "aaaaaa2", &["aaaaaa2", "aaaaaa3"])];
     let derived = told(&story, &ranges);
     assert_eq!(derived.leads.iter().map(|lead| lead.authored_at).collect::<Vec<_>>(), [Some(at("01:00")); 2]);
     // A rebased commit keeps the time of the original, which pull requests know.
@@ -99,10 +98,8 @@ fn going_back_brings_nothing_and_going_on_again_only_what_is_new() {
     let mut back = of_commit("back", "aaaaaa1", "03:00");
     back.version = Some("1".to_owned());
     story.deploy(back).deploy(of_commit("3", "aaaaaa3", "04:00"));
-    let ranges = [
-        (range("aaaaaa1", "aaaaaa2"), commits(&["aaaaaa2"])),
-        (range("aaaaaa1", "aaaaaa3"), commits(&["aaaaaa3", "aaaaaa2"])),
-    ];
+    let ranges =
+        [answered("aaaaaa1", "aaaaaa2", &["aaaaaa2"]), answered("aaaaaa1", "aaaaaa3", &["aaaaaa3", "aaaaaa2"])];
     let derived = told(&story, &ranges);
     assert_eq!(asked(&derived), [("aaaaaa1", "aaaaaa2"), ("aaaaaa1", "aaaaaa3")]);
     assert_eq!(brought(&derived), [("aaaaaa2", "2"), ("aaaaaa3", "3")]);
@@ -115,11 +112,10 @@ fn going_back_brings_nothing_and_going_on_again_only_what_is_new() {
 fn whoever_came_before_is_what_is_asked_from() {
     let mut story = Story::default();
     story.deploy(of_commit("d1", "aaaaaa1", "01:00")).deploy(of_commit("d3", "aaaaaa3", "05:00"));
-    let whole = (range("aaaaaa1", "aaaaaa3"), commits(&["aaaaaa3", "aaaaaa2"]));
+    let whole = answered("aaaaaa1", "aaaaaa3", &["aaaaaa3", "aaaaaa2"]);
     assert_eq!(brought(&told(&story, std::slice::from_ref(&whole))), [("aaaaaa3", "d3"), ("aaaaaa2", "d3")]);
     story.deploy(of_commit("d2", "aaaaaa2", "03:00"));
-    let halves =
-        [(range("aaaaaa1", "aaaaaa2"), commits(&["aaaaaa2"])), (range("aaaaaa2", "aaaaaa3"), commits(&["aaaaaa3"]))];
+    let halves = [answered("aaaaaa1", "aaaaaa2", &["aaaaaa2"]), answered("aaaaaa2", "aaaaaa3", &["aaaaaa3"])];
     let late = told(&story, &halves);
     assert_eq!(brought(&late), [("aaaaaa2", "d2"), ("aaaaaa3", "d3")]);
     assert_eq!(asked(&late), [("aaaaaa1", "aaaaaa2"), ("aaaaaa2", "aaaaaa3")]);
@@ -164,7 +160,7 @@ fn a_service_without_paths_leaves_what_is_said_to_be_of_another() {
     others.service = Some("search".to_owned());
     story.change(others);
     story.deploy(of_commit("d1", "aaaaaa1", "02:00")).deploy(of_commit("d2", "aaaaaa2", "04:00"));
-    let ranges = [(range("aaaaaa1", "aaaaaa2"), commits(&["aaaaaa2", "bbbbbb1"]))];
+    let ranges = [answered("aaaaaa1", "aaaaaa2", &["aaaaaa2", "bbbbbb1"])];
     assert_eq!(brought(&told(&story, &ranges)), [("aaaaaa2", "d2")]);
     // Where it owns paths, the range has only what touches them.
     let mut history = fold(&story.0);

@@ -172,6 +172,7 @@ pub async fn due(conn: &mut Conn, now: Timestamp, most: i64) -> Result<Vec<Due>,
 /// The database refuses.
 pub async fn ask_again(store: &Store) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
+    overtake(&mut tx).await?;
     let query = || {
         let missing = commit_range::table.filter(commit_range::due_at.is_not_null());
         diesel::update(missing).set((commit_range::due_at.eq(0), commit_range::tries.eq(0)))
@@ -189,9 +190,7 @@ pub async fn answer(store: &Store, answers: &[(Due, Range, Option<Timestamp>)]) 
     let is_news = |(due, range, _): &&(Due, Range, Option<Timestamp>)| range.as_ref().err() != Some(&due.state);
     let mut tx = store.begin().await?;
     if answers.iter().any(|answer| is_news(&answer)) {
-        // A projection that did not see the answers must not say that its service is up to date.
-        let query = || diesel::update(dora_state::table).set(dora_state::changed.eq(dora_state::changed + 1));
-        on_conn!(&mut *tx, |c| query().execute(c).await)?;
+        overtake(&mut tx).await?;
         Lock::Facts.take(&mut tx).await?;
     }
     let mut services = BTreeSet::new();
@@ -218,6 +217,14 @@ pub async fn answer(store: &Store, answers: &[(Due, Range, Option<Timestamp>)]) 
     }
     dirty::mark_services(&mut tx, &services).await?;
     tx.commit().await
+}
+
+/// Makes projections that are under way begin anew: one that did not see an answer must not say that
+/// its service is up to date.
+async fn overtake(conn: &mut Conn) -> QueryResult<()> {
+    let query = || diesel::update(dora_state::table).set(dora_state::changed.eq(dora_state::changed + 1));
+    on_conn!(conn, |c| query().execute(c).await)?;
+    Ok(())
 }
 
 /// How many ranges are in each state that is not `found`.
