@@ -102,8 +102,11 @@ on_both! {
         let told = &by_dates[0]["deployment"];
         assert_eq!((&told["changes_from"], &told["partial"]), (&json!("merge_times"), &json!(true)));
         assert!(told["no_range_detail"].as_str().unwrap().contains("cannot be read"), "{told:#}");
-        let page = devpulse.text("/metrics").await;
-        assert!(page.contains("devpulse_commit_ranges{state=\"unreachable\"} 2"), "{page}");
+        until("the gauge", PATIENCE, async || {
+            let page = devpulse.text("/metrics").await;
+            page.contains("devpulse_commit_ranges{state=\"unreachable\"} 2").then_some(())
+        })
+        .await;
         // The clone comes later; a restart asks again at once.
         repository.clone_to(nowhere.path(), &["--mirror"]);
         devpulse.kill();
