@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use devpulse::dora::repository::Commit;
 use devpulse::event::{Change, Deployment, DeploymentOutcome, EntityKey, Incident, IncidentStatus, PullRequest};
-use devpulse::store::dora::packed;
-use devpulse::store::schema::{change, deployment, incident};
+use devpulse::store::dora::repositories;
+use devpulse::store::schema::{change, deployment, dora_change, incident};
 use devpulse::store::{Conn, Store};
 use devpulse::time::Timestamp;
 use diesel::prelude::*;
@@ -241,8 +242,14 @@ struct ChangeRow {
     authored_at: Option<i64>,
     merged_at: Option<i64>,
     sort_at: i64,
-    packed: Vec<u8>,
     state: String,
+}
+
+#[derive(Clone, Insertable)]
+#[diesel(table_name = dora_change, treat_none_as_default_value = false)]
+struct PieceRow {
+    repository: String,
+    packed: Vec<u8>,
 }
 
 #[derive(Clone, Insertable)]
@@ -273,11 +280,20 @@ async fn insert(conn: &mut Conn, rows: Rows) {
             authored_at: micros(change.authored_at),
             merged_at: micros(change.merged_at),
             sort_at: micros(change.merged_at).unwrap(),
-            packed: packed::pack(change).unwrap(),
             state: json(change),
         })
         .collect();
     insert!(conn, change::table, changes);
+    // As an import sends them.
+    let pieces: Vec<PieceRow> = rows
+        .changes
+        .chunks(500)
+        .map(|changes| PieceRow {
+            repository: changes[0].repository.clone(),
+            packed: repositories::pack(&changes.iter().map(Commit::from).collect::<Vec<_>>()).unwrap(),
+        })
+        .collect();
+    insert!(conn, dora_change::table, pieces);
     let deployments: Vec<DeploymentRow> = rows
         .deployments
         .iter()

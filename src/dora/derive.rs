@@ -4,11 +4,13 @@
 //! reach several; deployments follow each other within one place (service and environment name).
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
+use super::repository::Repository;
 use super::row::{DeploymentRow, IncidentRow, LeadOut, LeadRow};
 use super::rules::Rules;
 use super::{failure, lead, order};
-use crate::event::{Change, Deployment, DeploymentKind, DeploymentOutcome, EntityKey, Incident};
+use crate::event::{Deployment, DeploymentKind, DeploymentOutcome, EntityKey, Incident};
 use crate::time::Timestamp;
 
 /// All that is known of one service.
@@ -16,8 +18,8 @@ use crate::time::Timestamp;
 pub struct History {
     pub service: String,
     pub deployments: Vec<Deployment>,
-    /// Those of its repositories, and those its deployments name; others do no harm.
-    pub changes: Vec<Change>,
+    /// Those that its changes may come from; others do no harm.
+    pub repositories: Vec<Arc<Repository>>,
     /// Those of the service, those that name no service, and those of other services that name
     /// deployments; others do no harm.
     pub incidents: Vec<Incident>,
@@ -81,7 +83,7 @@ pub fn derive(history: &History, rules: &Rules) -> Derived {
     let links = failure::link_incidents(&mut work, &incidents, &undos);
     let fixes = failure::hotfixes(&mut work, &incidents, &links, &undos);
     failure::restorations(&mut work, &incidents, &links, &undos, &fixes);
-    let lead::Leads { rows: leads, out: leads_out } = lead::times(&mut work, &history.changes);
+    let lead::Leads { rows: leads, out: leads_out } = lead::times(&mut work, &history.repositories);
     let incidents =
         incidents.iter().zip(links).filter_map(|(incident, links)| row_of(&work, incident, links)).collect();
     Derived { service: history.service.clone(), deployments: work.rows, leads, leads_out, incidents }

@@ -1,13 +1,15 @@
 //! The changes each deployment brought, with the times that lead time may be counted from.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use super::derive::{Place, Work};
 use super::order::Step;
+use super::repository::{Commit, Repository};
 use super::row::{LeadOut, LeadReason, LeadRow};
 use super::rules::Ownership;
 use crate::event::landing::dated_by_merge;
-use crate::event::{Change, ChangeRef, Deployment, DeploymentKind};
+use crate::event::{ChangeRef, Deployment, DeploymentKind};
 use crate::time::Timestamp;
 
 #[derive(Default)]
@@ -16,54 +18,26 @@ pub(super) struct Leads {
     pub out: Vec<LeadOut>,
 }
 
-/// Changes by name, and those of each repository by when they got onto its main line.
-struct Known<'a> {
-    by_name: HashMap<(&'a str, &'a str), &'a Change>,
-    by_sha: HashMap<&'a str, &'a Change>,
-    merged: BTreeMap<&'a str, Vec<(Timestamp, &'a Change)>>,
-}
+/// Repositories by name.
+struct Known<'a>(BTreeMap<&'a str, &'a Repository>);
 
 impl<'a> Known<'a> {
-    fn of(changes: &'a [Change]) -> Self {
-        let mut merged: BTreeMap<&str, Vec<(Timestamp, &Change)>> = BTreeMap::new();
-        for change in changes {
-            if let Some(at) = merged_at(change) {
-                merged.entry(&change.repository).or_default().push((at, change));
-            }
-        }
-        for changes in merged.values_mut() {
-            changes.sort_by_key(|(at, change)| (*at, &change.sha));
-        }
-        // Forks hold the same sha: the smallest name stands, whatever came first.
-        let mut by_sha: HashMap<&str, &Change> = HashMap::new();
-        for change in changes {
-            let known = by_sha.entry(&change.sha).or_insert(change);
-            if change.repository < known.repository {
-                *known = change;
-            }
-        }
-        let by_name =
-            changes.iter().map(|change| ((change.repository.as_str(), change.sha.as_str()), change)).collect();
-        Self { by_name, by_sha, merged }
+    fn of(repositories: &'a [Arc<Repository>]) -> Self {
+        Self(repositories.iter().map(|repository| (repository.name.as_str(), &**repository)).collect())
     }
 
-    fn named(&self, repository: &str, sha: &str) -> Option<&'a Change> {
-        self.by_name.get(&(repository, sha)).copied()
+    fn named(&self, repository: &str, sha: &str) -> Option<&'a Commit> {
+        self.0.get(repository)?.commit(sha)
+    }
+
+    /// Forks hold the same hash: the smallest name stands.
+    fn with(&self, sha: &str) -> Option<&'a Repository> {
+        self.0.values().copied().find(|repository| repository.commit(sha).is_some())
     }
 }
 
-/// When a change got onto the main line. A pull request that is not merged is not there yet.
-fn merged_at(change: &Change) -> Option<Timestamp> {
-    let request = change.pull_request.as_ref();
-    let merged = change.merged_at.or_else(|| request.and_then(|request| request.merged_at));
-    match (merged, request) {
-        (None, Some(_)) => None,
-        (merged, _) => merged.or(change.committed_at).or(change.authored_at),
-    }
-}
-
-pub(super) fn times(work: &mut Work<'_>, changes: &[Change]) -> Leads {
-    let known = Known::of(changes);
+pub(super) fn times(work: &mut Work<'_>, repositories: &[Arc<Repository>]) -> Leads {
+    let known = Known::of(repositories);
     let mut leads = Leads::default();
     let mut partial = Vec::new();
     for place in &work.places {
@@ -83,13 +57,13 @@ struct Walk<'a, 'w> {
     work: &'w Work<'a>,
     known: &'w Known<'w>,
     /// Changes that are there already.
-    seen: HashSet<(String, String)>,
+    seen: HashSet<(&'w str, &'w str)>,
     /// How far each repository's main line is deployed.
-    reached: BTreeMap<String, Timestamp>,
+    reached: BTreeMap<&'w str, Timestamp>,
     leads: &'w mut Leads,
 }
 
-impl Walk<'_, '_> {
+impl<'w> Walk<'_, 'w> {
     /// Answers the deployments whose changes are not all known.
     fn place(&mut self, place: &Place) -> Vec<usize> {
         let mut partial = Vec::new();
@@ -103,7 +77,7 @@ impl Walk<'_, '_> {
                     self.named(*row, change);
                 }
                 if let Some((repository, until, _)) = self.until(deployment, *row) {
-                    self.advance(repository, until);
+                    self.advance(&repository.name, until);
                 }
             }
         }
@@ -111,12 +85,12 @@ impl Walk<'_, '_> {
     }
 
     /// A change that the deployment itself names.
-    fn named(&mut self, row: usize, named: &ChangeRef) {
+    fn named(&mut self, row: usize, named: &'w ChangeRef) {
         let change = self.known.named(&named.repository, &named.sha);
         if change.is_some_and(|change| change.merge) {
             return self.leave_out(row, Some((&named.repository, &named.sha)), LeadReason::MergeCommit);
         }
-        if !self.seen.insert((named.repository.clone(), named.sha.clone())) {
+        if !self.seen.insert((&named.repository, &named.sha)) {
             return self.leave_out(row, Some((&named.repository, &named.sha)), LeadReason::DeployedBefore);
         }
         let mut lead = lead_of(row, &named.repository, &named.sha, change);
@@ -142,22 +116,26 @@ impl Walk<'_, '_> {
             }
             return first;
         };
-        let before = self.reached.get(&repository).copied();
-        let brought = if first { true } else { self.bring(row, deployment, &repository, before, until) };
-        self.advance(repository, until);
+        let before = self.reached.get(repository.name.as_str()).copied();
+        let brought = if first { true } else { self.bring(row, deployment, repository, before, until) };
+        self.advance(&repository.name, until);
         first || (complete && brought)
     }
 
     /// The repository, how far a deployment reaches on its main line, and whether its commit is
     /// known there; `None` where no change of the repository is known.
-    fn until(&self, deployment: &Deployment, row: usize) -> Option<(String, Timestamp, bool)> {
+    fn until(&self, deployment: &Deployment, row: usize) -> Option<(&'w Repository, Timestamp, bool)> {
         let commit = deployment.commit.as_deref();
-        let by_commit = || commit.and_then(|sha| self.known.by_sha.get(sha)).map(|change| change.repository.as_str());
-        let repository = self.work.rules.repository_of(deployment).or_else(by_commit)?;
-        self.known.merged.get(repository)?;
-        let own = commit.and_then(|sha| self.known.named(repository, sha));
-        let until = own.and_then(merged_at).or_else(|| self.work.began(row))?;
-        Some((repository.to_owned(), until, own.is_some()))
+        let repository = match self.work.rules.repository_of(deployment) {
+            Some(name) => *self.known.0.get(name)?,
+            None => self.known.with(commit?)?,
+        };
+        if !repository.has_landed() {
+            return None;
+        }
+        let own = commit.and_then(|sha| repository.commit(sha));
+        let until = own.and_then(Commit::landed_at).or_else(|| self.work.began(row))?;
+        Some((repository, until, own.is_some()))
     }
 
     /// Answers whether the changes are all that were pushed.
@@ -165,24 +143,20 @@ impl Walk<'_, '_> {
         &mut self,
         row: usize,
         deployment: &Deployment,
-        repository: &str,
+        repository: &'w Repository,
         before: Option<Timestamp>,
         until: Timestamp,
     ) -> bool {
-        let merged = self.known.merged.get(repository).map(Vec::as_slice).unwrap_or_default();
         // Nothing deployed from this repository so far: where its changes begin is not known.
         let after = before.map_or(until, |before| before.min(until));
-        let from = merged.partition_point(|(at, _)| *at <= after);
-        let to = merged.partition_point(|(at, _)| *at <= until);
-        let own = deployment.commit.as_deref().and_then(|sha| self.known.named(repository, sha));
-        let range = merged.get(from..to).unwrap_or_default().iter().map(|(_, change)| *change);
+        let own = deployment.commit.as_deref().and_then(|sha| repository.commit(sha));
         let (mut brought, mut complete) = (0_usize, true);
-        for change in range.chain(own) {
+        for change in repository.landed(after, until).chain(own) {
             complete &= !change.partial;
-            if self.seen.contains(&(change.repository.clone(), change.sha.clone())) {
+            if self.seen.contains(&(&*repository.name, &*change.sha)) {
                 continue;
             }
-            brought += usize::from(self.take(row, change));
+            brought += usize::from(self.take(row, &repository.name, change));
         }
         if brought == 0 {
             self.leave_out(row, None, LeadReason::NothingNew);
@@ -191,22 +165,22 @@ impl Walk<'_, '_> {
     }
 
     /// Answers whether there is anything to say about the change.
-    fn take(&mut self, row: usize, change: &Change) -> bool {
-        let reason = match self.work.rules.ownership(self.work.service, change) {
+    fn take(&mut self, row: usize, repository: &'w str, change: &'w Commit) -> bool {
+        let reason = match self.work.rules.ownership(self.work.service, repository, change) {
             Ownership::Others => return false,
             _ if change.merge => Some(LeadReason::MergeCommit),
             Ownership::Unknown => Some(LeadReason::PathsUnknown),
             Ownership::Ours => None,
         };
-        self.seen.insert((change.repository.clone(), change.sha.clone()));
+        self.seen.insert((repository, &change.sha));
         match reason {
-            Some(reason) => self.leave_out(row, Some((&change.repository, &change.sha)), reason),
-            None => self.leads.rows.push(lead_of(row, &change.repository, &change.sha, Some(change))),
+            Some(reason) => self.leave_out(row, Some((repository, &change.sha)), reason),
+            None => self.leads.rows.push(lead_of(row, repository, &change.sha, Some(change))),
         }
         true
     }
 
-    fn advance(&mut self, repository: String, until: Timestamp) {
+    fn advance(&mut self, repository: &'w str, until: Timestamp) {
         let reached = self.reached.entry(repository).or_insert(until);
         *reached = (*reached).max(until);
     }
@@ -217,7 +191,7 @@ impl Walk<'_, '_> {
     }
 }
 
-fn lead_of(deployment: usize, repository: &str, sha: &str, change: Option<&Change>) -> LeadRow {
+fn lead_of(deployment: usize, repository: &str, sha: &str, change: Option<&Commit>) -> LeadRow {
     let request = change.and_then(|change| change.pull_request.as_ref());
     LeadRow {
         repository: repository.to_owned(),
@@ -233,7 +207,7 @@ fn lead_of(deployment: usize, repository: &str, sha: &str, change: Option<&Chang
 }
 
 /// The first original commit of a squashed pull request, whose own authored time is its merge.
-fn rewritten_from(change: &Change) -> Option<Timestamp> {
+fn rewritten_from(change: &Commit) -> Option<Timestamp> {
     let request = change.pull_request.as_ref()?;
     let (first, merged) = (request.first_commit_at?, request.merged_at?);
     (dated_by_merge(change.authored_at, merged) && first < merged).then_some(first)

@@ -20,6 +20,7 @@ pub mod month;
 mod order;
 pub mod partition;
 pub mod receipt;
+pub mod repository;
 pub mod row;
 pub mod rules;
 mod sample;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use sha2::{Digest, Sha256};
 
+use super::repository::Commit;
 use crate::config::model::{Environment, Service, Tier};
 use crate::config::{Config, EnvironmentNames};
-use crate::event::{Change, Deployment};
+use crate::event::Deployment;
 
 /// The name of the environment that counts where the configuration names none of tier production.
 const PRODUCTION: &str = "production";
@@ -45,7 +46,7 @@ impl Rules {
         Self::of(&config.environments, &config.services, config.dora.attribution_window)
     }
 
-    pub(super) fn of(environments: &[Environment], services: &[Service], attribution_window: Duration) -> Self {
+    pub(crate) fn of(environments: &[Environment], services: &[Service], attribution_window: Duration) -> Self {
         let rules = |service: &Service| ServiceRules {
             repository: service.repository.clone(),
             paths: (!service.paths.is_empty()).then(|| globs(&service.paths)),
@@ -96,16 +97,21 @@ impl Rules {
         deployment.repository.as_deref().or_else(|| self.repository(&deployment.service))
     }
 
+    /// Whether a change on its repository's main line may matter to a service that does not name it.
+    pub fn concerns(&self, service: &str, repository: &str, change: &Commit) -> bool {
+        change.partial || self.ownership(service, repository, change) != Ownership::Others
+    }
+
     /// Paths decide where both sides know them; else the service that the change names, unless
     /// that is only the name of its repository, which says nothing about who else is built from it.
-    pub(super) fn ownership(&self, service: &str, change: &Change) -> Ownership {
+    pub(super) fn ownership(&self, service: &str, repository: &str, change: &Commit) -> Ownership {
         let globs = self.services.get(service).and_then(|rules| rules.paths.as_ref());
         if let Some(globs) = globs.filter(|_| !change.paths.is_empty()) {
-            let ours = change.paths.iter().any(|path| globs.is_match(path));
+            let ours = change.paths.iter().any(|path| globs.is_match(&**path));
             return if ours { Ownership::Ours } else { Ownership::Others };
         }
         let named = change.service.as_deref();
-        let name_of_repository = change.repository.rsplit('/').next();
+        let name_of_repository = repository.rsplit('/').next();
         match named.filter(|named| self.services.contains_key(*named) || Some(*named) != name_of_repository) {
             Some(named) if named == service => Ownership::Ours,
             Some(_) => Ownership::Others,

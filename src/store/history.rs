@@ -6,7 +6,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::conn::on_conn;
-use super::dora::packed;
 use super::schema::{change, deployment, finding, incident, series};
 use super::{Conn, StoreError, storable};
 use crate::event::{Change, Deployment, DeploymentEvent, DeploymentRef, EntityKey, Finding, Incident};
@@ -30,21 +29,14 @@ pub async fn deployments_of(conn: &mut Conn, service: &str) -> Result<Vec<Deploy
     decode_all("deployment", &states)
 }
 
-/// Every change of the repositories, and those with one of the hashes, whatever their repository.
-pub async fn changes_of(conn: &mut Conn, repositories: &[&str], shas: &[&str]) -> Result<Vec<Change>, StoreError> {
-    let columns = (change::repository, change::sha, change::packed);
-    let mut rows: Vec<(String, String, Vec<u8>)> = Vec::new();
-    for names in repositories.chunks(CHUNK) {
-        let query = || change::table.filter(change::repository.eq_any(names)).select(columns);
-        rows.extend(on_conn!(conn, |c| query().load::<(String, String, Vec<u8>)>(c).await)?);
-    }
+/// The repositories that know one of the hashes.
+pub async fn repositories_of(conn: &mut Conn, shas: &[&str]) -> QueryResult<Vec<String>> {
+    let mut repositories = Vec::new();
     for names in shas.chunks(CHUNK) {
-        let query = || change::table.filter(change::sha.eq_any(names)).select(columns);
-        rows.extend(on_conn!(conn, |c| query().load::<(String, String, Vec<u8>)>(c).await)?);
+        let query = || change::table.filter(change::sha.eq_any(names)).select(change::repository).distinct();
+        repositories.extend(on_conn!(conn, |c| query().load::<String>(c).await)?);
     }
-    rows.sort_unstable();
-    rows.dedup();
-    rows.into_iter().map(|(repository, sha, bytes)| packed::unpack(repository, sha, &bytes)).collect()
+    Ok(repositories)
 }
 
 pub async fn deployment_of(conn: &mut Conn, event: &DeploymentEvent) -> Result<Option<Deployment>, StoreError> {

@@ -10,7 +10,7 @@ use diesel_async::RunQueryDsl;
 
 use super::conn::{MAX_BINDS, batch, on_conn};
 use super::dora::dirty::{self, Touched};
-use super::dora::packed;
+use super::dora::repositories;
 use super::fact::{self, Entity};
 use super::schema::{change, deployment, finding, incident, incident_reference};
 use super::{Conn, StoreError, history, pull_request, storable};
@@ -47,7 +47,6 @@ struct ChangeRow {
     authored_at: Option<i64>,
     merged_at: Option<i64>,
     sort_at: i64,
-    packed: Vec<u8>,
     state: String,
 }
 
@@ -107,6 +106,7 @@ pub async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<(), 
         findings.extend(finding_row(&entity, &facts_of.findings)?);
     }
     pull_request::land(conn, changes.iter_mut().map(|(change, _)| change)).await?;
+    repositories::append(conn, changes.iter().map(|(change, _)| change)).await?;
     let changes: Vec<ChangeRow> = changes.iter().map(change_row).collect::<Result<_, StoreError>>()?;
     let mut touched = Touched::default();
     touched.services.extend(deployments.iter().map(|row| row.service.clone()));
@@ -206,7 +206,6 @@ fn change_row((folded, first): &FoldedChange) -> Result<ChangeRow, StoreError> {
         authored_at: folded.authored_at.map(Timestamp::micros),
         merged_at: folded.merged_at.map(Timestamp::micros),
         sort_at: sort_at.micros(),
-        packed: packed::pack(folded)?,
         state: json(folded)?,
     })
 }
@@ -283,7 +282,7 @@ async fn upsert_deployments(conn: &mut Conn, all: &[DeploymentRow]) -> QueryResu
 }
 
 async fn upsert_changes(conn: &mut Conn, all: &[ChangeRow]) -> QueryResult<()> {
-    for rows in all.chunks(MAX_BINDS / 8) {
+    for rows in all.chunks(MAX_BINDS / 7) {
         batch!(conn, execute, rows => diesel::insert_into(change::table)
         .values(rows)
         .on_conflict((change::repository, change::sha))
@@ -293,7 +292,6 @@ async fn upsert_changes(conn: &mut Conn, all: &[ChangeRow]) -> QueryResult<()> {
             change::authored_at.eq(excluded(change::authored_at)),
             change::merged_at.eq(excluded(change::merged_at)),
             change::sort_at.eq(excluded(change::sort_at)),
-            change::packed.eq(excluded(change::packed)),
             change::state.eq(excluded(change::state)),
         )))?;
     }

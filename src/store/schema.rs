@@ -40,7 +40,6 @@ diesel::table! {
         authored_at -> Nullable<BigInt>,
         merged_at -> Nullable<BigInt>,
         sort_at -> BigInt,
-        packed -> Binary,
         state -> Text,
     }
 }
@@ -304,6 +303,7 @@ diesel::table! {
     dora_dirty (service) {
         service -> Text,
         mark -> BigInt,
+        only_changes -> Bool,
     }
 }
 
@@ -344,6 +344,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    dora_change (number) {
+        number -> BigInt,
+        repository -> Text,
+        packed -> Binary,
+    }
+}
+
+diesel::table! {
     dora_arrival (change, service, place) {
         change -> Binary,
         service -> Text,
@@ -380,6 +388,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     dora_detail,
     dora_place,
     dora_repository,
+    dora_change,
     dora_arrival,
     dora_link,
     seen_key,

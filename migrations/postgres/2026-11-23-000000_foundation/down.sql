@@ -15,6 +15,7 @@ DROP TABLE source_count;
 DROP TABLE seen_key;
 DROP TABLE dora_link;
 DROP TABLE dora_arrival;
+DROP TABLE dora_change;
 DROP TABLE dora_repository;
 DROP TABLE dora_place;
 DROP TABLE dora_detail;

@@ -38,7 +38,6 @@ CREATE INDEX deployment_page ON deployment (sort_at, source, id);
 CREATE INDEX deployment_id ON deployment (id);
 CREATE INDEX deployment_commit ON deployment (commit_sha);
 
--- `packed` is what derivations need of the state: they read every change of a repository.
 CREATE TABLE change (
     repository TEXT NOT NULL,
     sha TEXT NOT NULL,
@@ -46,7 +45,6 @@ CREATE TABLE change (
     authored_at BIGINT,
     merged_at BIGINT,
     sort_at BIGINT NOT NULL,
-    packed BLOB NOT NULL,
     state TEXT NOT NULL,
     PRIMARY KEY (repository, sha)
 );
@@ -126,10 +124,12 @@ CREATE TABLE dora_state (
     changed BIGINT NOT NULL
 );
 
--- Services with facts that are not projected yet; `mark` is the newest of them.
+-- Services with facts that are not projected yet; `mark` is the newest of them. `only_changes` are
+-- changes of a repository that other services may be built from, too.
 CREATE TABLE dora_dirty (
     service TEXT PRIMARY KEY,
-    mark BIGINT NOT NULL
+    mark BIGINT NOT NULL,
+    only_changes BOOLEAN NOT NULL
 ) WITHOUT ROWID;
 
 CREATE TABLE dora_partition (
@@ -170,6 +170,15 @@ CREATE TABLE dora_repository (
     PRIMARY KEY (repository, service)
 ) WITHOUT ROWID;
 CREATE INDEX dora_repository_service ON dora_repository (service);
+
+-- What derivations need of changes, in packed pieces: of two that tell of one change, the later
+-- stands. Pieces of a repository are merged when there are many.
+CREATE TABLE dora_change (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    repository TEXT NOT NULL,
+    packed BLOB NOT NULL
+);
+CREATE INDEX dora_change_repository ON dora_change (repository, number);
 
 -- The deployments that brought changes of repositories that several services are built from.
 CREATE TABLE dora_arrival (

@@ -123,7 +123,7 @@ fn derived(deployments: &[Deployment], incidents: &[Incident]) -> Vec<Derived> {
         let history = History {
             service: (*name).to_owned(),
             deployments: once.into_values().filter(|d| d.service == **name).cloned().collect(),
-            changes: Vec::new(),
+            repositories: Vec::new(),
             incidents: incidents.into_values().cloned().collect(),
         };
         derive(&history, &rules)

@@ -24,6 +24,8 @@ pub(super) struct Dirty {
     pub service: String,
     /// The newest fact that concerns it.
     pub mark: i64,
+    /// Nothing but changes of a repository that it is built from; they need not be its own.
+    pub only_changes: bool,
 }
 
 /// What facts told of.
@@ -43,11 +45,12 @@ pub struct Touched {
 /// The database refuses.
 pub async fn mark(conn: &mut Conn, touched: Touched) -> QueryResult<()> {
     let Touched { mut services, repositories, commits, incidents } = touched;
-    services.extend(built_from(conn, &repositories).await?);
+    let built_from: BTreeSet<String> = built_from(conn, &repositories).await?.into_iter().collect();
     services.extend(of_commits(conn, &commits).await?);
     for incident in &incidents {
         services.extend(services_of(conn, incident).await?);
     }
+    note(conn, &built_from, true).await?;
     mark_services(conn, &services).await
 }
 
@@ -66,17 +69,25 @@ pub async fn services_of(conn: &mut Conn, incident: &Incident) -> QueryResult<BT
 
 /// Notes that services must be projected anew.
 pub(super) async fn mark_services(conn: &mut Conn, services: &BTreeSet<String>) -> QueryResult<()> {
+    note(conn, services, false).await
+}
+
+async fn note(conn: &mut Conn, services: &BTreeSet<String>, only_changes: bool) -> QueryResult<()> {
     if services.is_empty() {
         return Ok(());
     }
     let mark = newest_fact(conn).await?;
-    let rows: Vec<Dirty> = services.iter().map(|service| Dirty { service: service.clone(), mark }).collect();
+    let rows: Vec<Dirty> =
+        services.iter().map(|service| Dirty { service: service.clone(), mark, only_changes }).collect();
     for rows in rows.chunks(CHUNK) {
         batch!(conn, execute, rows => diesel::insert_into(dora_dirty::table)
-            .values(rows)
-            .on_conflict(dora_dirty::service)
-            .do_update()
-            .set(dora_dirty::mark.eq(excluded(dora_dirty::mark))))?;
+        .values(rows)
+        .on_conflict(dora_dirty::service)
+        .do_update()
+        .set((
+            dora_dirty::mark.eq(excluded(dora_dirty::mark)),
+            dora_dirty::only_changes.eq(dora_dirty::only_changes.and(excluded(dora_dirty::only_changes))),
+        )))?;
     }
     Ok(())
 }
@@ -120,6 +131,16 @@ pub(super) async fn still_waits(conn: &mut Conn, dirty: &Dirty) -> QueryResult<b
 pub(super) async fn done(conn: &mut Conn, dirty: &Dirty) -> QueryResult<()> {
     let query = || {
         let of = dora_dirty::service.eq(&dirty.service);
+        diesel::delete(dora_dirty::table.filter(of).filter(dora_dirty::mark.le(dirty.mark)))
+    };
+    on_conn!(conn, |c| query().execute(c).await)?;
+    Ok(())
+}
+
+/// The service waited for nothing but changes that are not its own, up to the mark.
+pub(super) async fn passed_over(conn: &mut Conn, dirty: &Dirty) -> QueryResult<()> {
+    let query = || {
+        let of = dora_dirty::service.eq(&dirty.service).and(dora_dirty::only_changes);
         diesel::delete(dora_dirty::table.filter(of).filter(dora_dirty::mark.le(dirty.mark)))
     };
     on_conn!(conn, |c| query().execute(c).await)?;

@@ -6,6 +6,7 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::dirty::{CHUNK, reference};
+use super::repositories::Repositories;
 use crate::dora::{History, Rules};
 use crate::event::{Deployment, EntityKey, Incident};
 use crate::store::conn::on_conn;
@@ -14,13 +15,18 @@ use crate::store::{Conn, StoreError, history, storable};
 
 pub(super) struct Inputs {
     pub history: History,
-    /// Where its changes may come from.
-    pub repositories: BTreeSet<String>,
+    /// Where its changes may come from, each with the last piece that was read of it.
+    pub repositories: BTreeMap<String, i64>,
 }
 
 /// # Errors
 /// The database does not answer, or holds what cannot be read.
-pub(super) async fn of_service(conn: &mut Conn, rules: &Rules, service: &str) -> Result<Inputs, StoreError> {
+pub(super) async fn of_service(
+    conn: &mut Conn,
+    rules: &Rules,
+    known: &Repositories,
+    service: &str,
+) -> Result<Inputs, StoreError> {
     let deployments = history::deployments_of(conn, service).await?;
     let mut repositories: BTreeSet<String> = rules.repository(service).map(str::to_owned).into_iter().collect();
     let mut commits = HashSet::new();
@@ -32,14 +38,15 @@ pub(super) async fn of_service(conn: &mut Conn, rules: &Rules, service: &str) ->
         }
     }
     let commits: Vec<&str> = commits.into_iter().collect();
-    let by_commit = history::changes_of(conn, &[], &commits).await?;
-    repositories.extend(by_commit.into_iter().map(|change| change.repository));
-    let repositories: BTreeSet<String> = repositories.iter().map(|name| storable(name)).collect();
-    let names: Vec<&str> = repositories.iter().map(String::as_str).collect();
-    let changes = history::changes_of(conn, &names, &[]).await?;
+    repositories.extend(history::repositories_of(conn, &commits).await?);
+    let names: BTreeSet<String> = repositories.iter().map(|name| storable(name)).collect();
+    let read = known.read(conn, &names).await?;
+    let pieces = read.iter().map(|reading| reading.last);
+    let pieces = names.into_iter().zip(pieces).collect();
+    let repositories = read.into_iter().map(|reading| reading.repository).collect();
     let incidents = incidents_of(conn, service, &deployments).await?;
-    let history = History { service: service.to_owned(), deployments, changes, incidents };
-    Ok(Inputs { history, repositories })
+    let history = History { service: service.to_owned(), deployments, repositories, incidents };
+    Ok(Inputs { history, repositories: pieces })
 }
 
 /// Those of the service, and those that name one of its deployments.
