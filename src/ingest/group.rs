@@ -7,7 +7,7 @@ use crate::event::TelemetryBatch;
 use crate::store::fact::{self, Entity, NewFact};
 use crate::store::journal::{self, Place};
 use crate::store::seen::{self, NewKey};
-use crate::store::{Conn, StoreError, projection};
+use crate::store::{Conn, StoreError, projection, repetition};
 
 /// What the group comes to, if its transaction commits.
 #[derive(Debug)]
@@ -91,14 +91,19 @@ async fn claim_items(conn: &mut Conn, live: &[&Submission]) -> Result<Vec<Vec<bo
     Ok(live.iter().map(|submission| claimed.by_ref().take(submission.keyed.len()).collect()).collect())
 }
 
-/// For each submission, which of its facts are new.
+/// For each submission, which of its facts are new and no mere repetitions.
 async fn insert_facts(conn: &mut Conn, live: &[&Submission]) -> Result<Vec<Vec<bool>>, StoreError> {
     let rows: Vec<NewFact> = live
         .iter()
         .flat_map(|submission| submission.facts.iter().map(|fact| (fact, submission.received_at)))
         .map(|(fact, received_at)| NewFact::new(&fact.event, &fact.digest, &fact.raw, received_at))
         .collect::<Result<_, _>>()?;
-    let mut inserted = fact::insert(conn, &rows).await?.into_iter();
+    let mut inserted = fact::insert(conn, &rows).await?;
+    let facts = live.iter().flat_map(|submission| &submission.facts);
+    for (fact, new) in facts.zip(&mut inserted) {
+        *new = *new && !repetition::put_aside(conn, &fact.event, &fact.digest).await?;
+    }
+    let mut inserted = inserted.into_iter();
     Ok(live.iter().map(|submission| inserted.by_ref().take(submission.facts.len()).collect()).collect())
 }
 

@@ -25,6 +25,7 @@ pub mod projection;
 mod pull_request;
 pub mod quarantine;
 pub mod receipt;
+pub mod repetition;
 pub mod retention;
 pub mod rollback;
 pub mod schema;

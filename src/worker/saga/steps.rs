@@ -193,6 +193,7 @@ impl Saga<'_> {
             repository: to.repository.clone(),
             changes: Vec::new(),
             rolls_back: Some(self.rollback.deployment.clone()),
+            sighting: None,
             attributes,
         }))
     }

@@ -86,6 +86,7 @@ fn deployment(id: &str, seconds: i64, outcome: DeploymentOutcome) -> DeploymentE
         repository: None,
         changes: Vec::new(),
         rolls_back: None,
+        sighting: None,
         attributes: BTreeMap::new(),
     }
 }
