@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** nothing here reads a clock, a database or the network.
 
+pub mod alarm;
 pub mod delivery;
 pub mod finding;
 pub mod histogram;

@@ -12,6 +12,7 @@ mod error_group;
 pub mod fact;
 pub mod history;
 pub mod in_doubt;
+pub mod invalid_delivery;
 pub mod journal;
 pub mod key;
 pub mod lease;

@@ -100,7 +100,7 @@ pub async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<(), 
         for fact in facts {
             facts_of.add(fact);
         }
-        for facts in facts_of.deployments.into_values().flat_map(|facts| occurrences(&facts).into_values()) {
+        for facts in facts_of.deployments.into_values().flat_map(|facts| occurrences(facts).into_values()) {
             deployments.extend(deployment_row(&entity, &facts)?);
             repetition::recall(conn, &entity, &facts).await?;
         }

@@ -60,11 +60,10 @@ pub async fn put_aside(conn: &mut Conn, event: &DeliveryEvent, digest: &[u8; 32]
 /// # Errors
 /// The database refuses.
 pub(super) async fn recall(conn: &mut Conn, entity: &Entity, of_deployment: &[DeploymentEvent]) -> QueryResult<()> {
-    let sighted = of_deployment.iter().any(|event| event.sighting.is_some());
-    let times: BTreeSet<i64> = first_told(of_deployment).map(Timestamp::micros).filter(|_| sighted).collect();
-    if times.is_empty() {
+    if of_deployment.iter().all(|event| event.sighting.is_none()) {
         return Ok(());
     }
+    let times: BTreeSet<i64> = first_told(of_deployment).map(Timestamp::micros).collect();
     on_conn!(conn, |c| diesel::update(
         fact::table
             .filter(fact::kind.eq(REPETITION))

@@ -212,6 +212,17 @@ CREATE TABLE source_count (
     PRIMARY KEY (source, outcome, reason)
 );
 
+-- What webhooks sent that could not be taken in, as it came; the newest of each source.
+CREATE TABLE invalid_delivery (
+    digest BLOB PRIMARY KEY,
+    source TEXT NOT NULL,
+    received_at BIGINT NOT NULL,
+    pointer TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX invalid_delivery_age ON invalid_delivery (source, received_at);
+
 -- Telemetry: one opaque row per commit group until it is materialised.
 CREATE TABLE journal (
     replica TEXT NOT NULL,

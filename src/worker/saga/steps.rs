@@ -148,7 +148,7 @@ impl Saga<'_> {
         let submission = Submission {
             received_at: self.now(),
             request: None,
-            facts: vec![Fact { event, digest, raw }],
+            facts: vec![Fact { event, digest, raw, alarm: false }],
             telemetry: TelemetryBatch::default(),
             keyed: Vec::new(),
         };
