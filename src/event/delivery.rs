@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::finding::FindingEvent;
 use super::pull_request::PullRequestEvent;
 use super::push::{PushEvent, PushRef};
+use super::sighting::Sighting;
 use crate::time::Timestamp;
 
 /// Names an incident, or a deployment within its service and environment: `id` is unique within
@@ -151,6 +152,9 @@ pub struct DeploymentEvent {
     /// The failed deployment that this rollback undoes, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolls_back: Option<EntityKey>,
+    /// Where the source tells again and again what one of its objects runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sighting: Option<Sighting>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
 }
@@ -180,6 +184,7 @@ impl DeploymentEvent {
             repository: None,
             changes: Vec::new(),
             rolls_back: None,
+            sighting: None,
             attributes: BTreeMap::new(),
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** nothing here reads a clock, a database or the network.
 
+pub mod alarm;
 pub mod delivery;
 pub mod finding;
 pub mod histogram;
@@ -9,6 +10,7 @@ pub mod landing;
 pub mod pull_request;
 pub mod push;
 pub mod receipt;
+pub mod sighting;
 pub mod state;
 pub mod telemetry;
 
@@ -21,5 +23,6 @@ pub use histogram::Histogram;
 pub use pull_request::{PullRequestEvent, PullRequestState};
 pub use push::{Push, PushEvent, PushRef};
 pub use receipt::{Counting, NotCounted};
+pub use sighting::Sighting;
 pub use state::{Change, Correction, Deployment, Incident};
 pub use telemetry::{BUCKET_SECONDS, ErrorDelta, SeriesKey, TelemetryBatch, TelemetryDelta};

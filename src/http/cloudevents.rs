@@ -83,7 +83,12 @@ pub async fn post_cloudevents(
     let received_at = app.clock.now();
     let (bytes, encoding, settings) = (raw.len(), incoming.encoding, Arc::clone(&config));
     let reading = taking::read(bytes, encoding, move || incoming.read(raw, hold, &settings, received_at)).await;
-    let reading = reading.inspect_err(|_| app.tally.add(SOURCE, Became::Invalid, 1, received_at))?;
+    let reading = reading.inspect_err(|problem| {
+        // What is too large is counted as that.
+        if problem.status != StatusCode::PAYLOAD_TOO_LARGE.as_u16() {
+            app.tally.add(SOURCE, Became::Invalid, 1, received_at);
+        }
+    })?;
     reading.take_in(&app, &config, SOURCE).await.map(web::Json)
 }
 

@@ -8,6 +8,7 @@ pub mod circleci;
 pub mod cloudevents;
 mod commits;
 pub mod committer;
+pub mod credible;
 pub mod decode;
 pub mod fault;
 pub mod github;

@@ -13,8 +13,9 @@ use super::dora::dirty::{self, Touched};
 use super::dora::repositories;
 use super::fact::{self, Entity};
 use super::schema::{change, deployment, finding, incident, incident_reference};
-use super::{Conn, StoreError, history, pull_request, storable};
+use super::{Conn, StoreError, history, pull_request, repetition, storable};
 use crate::event::finding::fold_finding;
+use crate::event::sighting::occurrences;
 use crate::event::{
     Change, ChangeEvent, DeliveryEvent, DeploymentEvent, FindingEvent, Incident, IncidentEvent, LinksEvent, state,
 };
@@ -98,8 +99,9 @@ pub async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<(), 
         for fact in facts {
             facts_of.add(fact);
         }
-        for facts in facts_of.deployments.into_values() {
+        for facts in facts_of.deployments.into_values().flat_map(|facts| occurrences(facts).into_values()) {
             deployments.extend(deployment_row(&entity, &facts)?);
+            repetition::recall(conn, &entity, &facts).await?;
         }
         changes.extend(fold_change(&facts_of.changes));
         incidents.extend(incident_row(&entity, &facts_of.incidents, &facts_of.links)?);
@@ -178,7 +180,7 @@ fn deployment_row(entity: &Entity, facts: &[DeploymentEvent]) -> Result<Option<D
     };
     Ok(Some(DeploymentRow {
         source: entity.source.clone(),
-        id: entity.id.clone(),
+        id: storable(&folded.key.id),
         service: storable(&folded.service),
         environment: storable(&folded.environment),
         place: storable(folded.place()),

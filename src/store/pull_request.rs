@@ -62,16 +62,17 @@ pub(super) async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Resu
     let pushes = refold_pushes(conn, &of_kind("push")).await?;
     let mut numbers: BTreeSet<Entity> = of_kind("pull_request");
     numbers.extend(fed_by(conn, &pushes).await?);
+    let left = merge_commits(conn, &numbers).await?;
     let requests = refold_requests(conn, &numbers).await?;
     let mut follow = BTreeSet::new();
     for push in &pushes {
         follow.extend(push.commits.iter().map(|commit| Entity::change(&push.repository, &commit.sha)));
     }
+    // Also the commits that they are no longer said to have become: those lose what they had from them.
+    let became = requests.iter().filter_map(|request| Some((request.repository.as_str(), request.merged()?.1)));
     let mut merged: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for request in &requests {
-        if let Some((_, commit)) = request.merged() {
-            merged.entry(&request.repository).or_default().insert(commit);
-        }
+    for (repository, commit) in became.chain(left.iter().map(|(repository, commit)| (&**repository, &**commit))) {
+        merged.entry(repository).or_default().insert(commit);
     }
     for (repository, commits) in merged {
         follow.extend(commits.iter().map(|commit| Entity::change(repository, commit)));
@@ -164,6 +165,26 @@ async fn later(
         }
     }
     Ok(heads.into_iter().collect())
+}
+
+/// The commits that pull requests became, with their repositories, as far as it is stored.
+async fn merge_commits(conn: &mut Conn, requests: &BTreeSet<Entity>) -> Result<Vec<(String, String)>, StoreError> {
+    let mut commits = Vec::new();
+    let requests: Vec<&Entity> = requests.iter().collect();
+    for of_one in requests.chunk_by(|a, b| a.source == b.source) {
+        let numbers: Vec<i64> = of_one.iter().filter_map(|request| request.id.parse().ok()).collect();
+        for (some, request) in numbers.chunks(CHUNK).zip(of_one.first().into_iter().cycle()) {
+            let query = || {
+                pull_request::table
+                    .filter(pull_request::repository.eq(&request.source))
+                    .filter(pull_request::number.eq_any(some))
+                    .select((pull_request::repository, pull_request::merge_commit))
+            };
+            let found: Vec<(String, Option<String>)> = on_conn!(conn, |c| query().load(c).await)?;
+            commits.extend(found.into_iter().filter_map(|(repository, commit)| Some((repository, commit?))));
+        }
+    }
+    Ok(commits)
 }
 
 async fn refold_requests(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<Vec<PullRequestState>, StoreError> {

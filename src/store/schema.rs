@@ -115,6 +115,17 @@ diesel::table! {
 }
 
 diesel::table! {
+    invalid_delivery (digest) {
+        digest -> Binary,
+        source -> Text,
+        received_at -> BigInt,
+        pointer -> Text,
+        detail -> Text,
+        body -> Binary,
+    }
+}
+
+diesel::table! {
     journal (replica, sequence) {
         replica -> Text,
         sequence -> BigInt,

@@ -146,6 +146,30 @@ on_both! {
         assert!(merge["change"]["sha"].as_str().unwrap().ends_with("m2"));
     }
 
+    /// Whichever comes first, what a pull request is said to have become last is what it became.
+    async fn a_commit_that_a_pull_request_did_not_become_has_nothing_of_it(db: Database) {
+        let devpulse = start(&db.url).await;
+        let of = |repository| PullRequests { repository };
+        let wrong = |repository| of(repository).merged(1, ("feature", "c1"), 1, "s1", "05T10:00");
+        let right = |repository| of(repository).merged(1, ("feature", "c1"), 1, "s2", "05T10:05");
+        let pushes = |repository| [
+            of(repository).push("feature", None, "c1", &[("c1", "02T09:00")], "02T09:10"),
+            of(repository).push("main", Some("m0"), "s1", &[("s0", "05T09:00"), ("s1", "05T10:00")], "05T10:00"),
+            of(repository).push("main", Some("s1"), "s2", &[("s2", "05T10:05")], "05T10:05"),
+        ];
+        tell(&devpulse, &pushes("acme-1/checkout")).await;
+        tell(&devpulse, &[wrong("acme-1/checkout")]).await;
+        let number = |changes: &[Value], place: usize| changes[place]["pull_request"]["number"].clone();
+        let before = changes(&devpulse, "acme-1/checkout").await;
+        assert_eq!((number(&before, 0), number(&before, 1), number(&before, 2)), (json!(1), json!(1), Value::Null));
+        tell(&devpulse, &[right("acme-1/checkout")]).await;
+        let after = changes(&devpulse, "acme-1/checkout").await;
+        assert_eq!((number(&after, 0), number(&after, 1), number(&after, 2)), (Value::Null, Value::Null, json!(1)), "{after:#?}");
+        tell(&devpulse, &[right("acme-2/checkout"), wrong("acme-2/checkout")]).await;
+        tell(&devpulse, &pushes("acme-2/checkout")).await;
+        assert_eq!(changes(&devpulse, "acme-2/checkout").await, after);
+    }
+
     async fn a_push_that_is_not_listed_in_full_makes_the_answer_partial(db: Database) {
         let devpulse = start(&db.url).await;
         let of = PullRequests { repository: "acme/checkout" };

@@ -11,6 +11,7 @@ DROP TABLE error_group;
 DROP TABLE bucket;
 DROP TABLE series;
 DROP TABLE journal;
+DROP TABLE invalid_delivery;
 DROP TABLE source_count;
 DROP TABLE seen_key;
 DROP TABLE dora_link;

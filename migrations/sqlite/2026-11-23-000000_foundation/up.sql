@@ -1,6 +1,7 @@
 -- Times are whole microseconds since 1970-01-01T00:00:00Z (docs/decisions/0002), JSON is text.
 
--- Delivery facts, one by one, as they came. `digest` is what makes a retry a duplicate.
+-- Delivery facts, one by one, as they came. `digest` is what makes a retry a duplicate. Facts of the kind
+-- `repetition` say what the one before them said, and are kept for a week.
 CREATE TABLE fact (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     digest BLOB NOT NULL UNIQUE,
@@ -12,7 +13,7 @@ CREATE TABLE fact (
     event TEXT NOT NULL,
     raw BLOB NOT NULL
 );
-CREATE INDEX fact_entity ON fact (kind, entity_source, entity_id);
+CREATE INDEX fact_entity ON fact (kind, entity_source, entity_id, event_time);
 
 -- The folds of the facts.
 -- `place` is the environment as the source names it, such as a region of production. A run that
@@ -219,6 +220,17 @@ CREATE TABLE source_count (
     last_at BIGINT NOT NULL,
     PRIMARY KEY (source, outcome, reason)
 );
+
+-- What webhooks sent that could not be taken in, as it came; the newest of each source.
+CREATE TABLE invalid_delivery (
+    digest BLOB PRIMARY KEY,
+    source TEXT NOT NULL,
+    received_at BIGINT NOT NULL,
+    pointer TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX invalid_delivery_age ON invalid_delivery (source, received_at);
 
 -- Telemetry: one opaque row per commit group until it is materialised.
 CREATE TABLE journal (

@@ -54,6 +54,7 @@ pub fn deployment(id: &str, version: &str, time: &str) -> DeploymentEvent {
         repository: None,
         changes: Vec::new(),
         rolls_back: None,
+        sighting: None,
         attributes: BTreeMap::new(),
     }
 }

@@ -101,6 +101,7 @@ fn facts(
         repository: Some(repo.name),
         changes: Vec::new(),
         rolls_back: None,
+        sighting: None,
         attributes,
     };
     Ok(Reading::Facts(vec![fact(DeliveryEvent::Deployment(event), Some(time), context.received_at, raw)?]))
