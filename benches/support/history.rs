@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use devpulse::event::{Change, Deployment, DeploymentOutcome, EntityKey, Incident, IncidentStatus, PullRequest};
+use devpulse::event::{
+    Change, Deployment, DeploymentOutcome, EntityKey, Incident, IncidentStatus, Provenance, PullRequest,
+};
 use devpulse::store::dora::packed;
 use devpulse::store::schema::{change, deployment, incident};
 use devpulse::store::{Conn, Store};
@@ -170,6 +172,7 @@ fn a_deployment(
         schema: None,
         changes: Vec::new(),
         rolls_back: None,
+        provenance: Provenance::default(),
         attributes: BTreeMap::new(),
     }
 }

@@ -13,7 +13,7 @@ use crate::event::{DeliveryEvent, EntityKey};
 use crate::time::Timestamp;
 
 /// What a fact is about. Changes are the same change whichever source tells of them, so they go
-/// by (repository, sha); pull requests and pushes by their names in the repository.
+/// by (repository, sha); pull requests and pushes by their names in the repository, artifacts by theirs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entity {
     pub kind: &'static str,
@@ -26,12 +26,20 @@ impl Entity {
         Self { kind: "incident", source: storable(&key.source), id: storable(&key.id) }
     }
 
+    pub fn deployment(source: &str, id: &str) -> Self {
+        Self { kind: "deployment", source: storable(source), id: storable(id) }
+    }
+
     pub fn change(repository: &str, sha: &str) -> Self {
         Self { kind: "change", source: storable(repository), id: storable(sha) }
     }
 
     pub fn pull_request(repository: &str, number: impl std::fmt::Display) -> Self {
         Self { kind: "pull_request", source: storable(repository), id: number.to_string() }
+    }
+
+    pub fn origin(of: &str) -> Self {
+        Self { kind: "origin", source: String::new(), id: storable(of) }
     }
 
     pub fn of(event: &DeliveryEvent) -> Self {
@@ -44,7 +52,12 @@ impl Entity {
             }
             // What is said about an incident's links is part of the incident.
             DeliveryEvent::Links(event) => Self::incident(&event.key),
-            DeliveryEvent::Deployment(_) | DeliveryEvent::Incident(_) | DeliveryEvent::Finding(_) => {
+            // An artifact is the same one whoever tells of it.
+            DeliveryEvent::Origin(event) => Self::origin(&event.of),
+            DeliveryEvent::Deployment(_)
+            | DeliveryEvent::Incident(_)
+            | DeliveryEvent::Finding(_)
+            | DeliveryEvent::Unread(_) => {
                 let key = event.key();
                 Self { kind: event.kind(), source: storable(&key.source), id: storable(&key.id) }
             }

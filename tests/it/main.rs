@@ -19,6 +19,7 @@ mod agreement;
 mod alertmanager;
 mod alerts;
 mod alerts_api;
+mod artifacts;
 mod azure_devops;
 mod bad_input;
 mod bitbucket;

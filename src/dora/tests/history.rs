@@ -53,6 +53,8 @@ pub fn deployment(id: &str, version: &str, time: &str) -> DeploymentEvent {
         repository: None,
         changes: Vec::new(),
         rolls_back: None,
+        artifact: None,
+        chain: None,
         attributes: BTreeMap::new(),
     }
 }
@@ -120,7 +122,11 @@ pub fn fold(events: &[DeliveryEvent]) -> History {
             DeliveryEvent::Incident(e) => incidents.entry(e.key.clone()).or_default().push(e),
             DeliveryEvent::Links(e) => links.entry(e.key.clone()).or_default().push(e),
             // The store joins these into the changes.
-            DeliveryEvent::PullRequest(_) | DeliveryEvent::Push(_) | DeliveryEvent::Finding(_) => {}
+            DeliveryEvent::PullRequest(_)
+            | DeliveryEvent::Push(_)
+            | DeliveryEvent::Finding(_)
+            | DeliveryEvent::Origin(_)
+            | DeliveryEvent::Unread(_) => {}
         }
     }
     History {

@@ -95,6 +95,8 @@ pub fn deployment(item: Deployment<'_>, context: &Context<'_>) -> Result<Read, F
             None => None,
             Some(named) => Some(rolled_back(named, &key.source)?),
         },
+        artifact: None,
+        chain: None,
         attributes: check_attributes(item.attributes)?,
         key,
     };

@@ -193,6 +193,8 @@ impl Saga<'_> {
             repository: to.repository.clone(),
             changes: Vec::new(),
             rolls_back: Some(self.rollback.deployment.clone()),
+            artifact: None,
+            chain: None,
             attributes,
         }))
     }

@@ -86,6 +86,8 @@ fn deployment(id: &str, seconds: i64, outcome: DeploymentOutcome) -> DeploymentE
         repository: None,
         changes: Vec::new(),
         rolls_back: None,
+        artifact: None,
+        chain: None,
         attributes: BTreeMap::new(),
     }
 }
