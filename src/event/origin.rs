@@ -93,8 +93,7 @@ pub fn fold_origin(facts: &[OriginEvent]) -> Option<Origin> {
     let sorted = in_order(facts, |fact| fact.time);
     let of = sorted.first()?.of.clone();
     let named = sorted.iter().find(|fact| fact.commit.is_some());
-    let commits: BTreeSet<Option<&str>> =
-        sorted.iter().map(|fact| fact.commit.as_deref()).filter(Option::is_some).collect();
+    let commits: BTreeSet<&str> = sorted.iter().filter_map(|fact| fact.commit.as_deref()).collect();
     let named = named.filter(|_| commits.len() == 1 || !of.starts_with(CHAIN));
     Some(Origin {
         commit: named.and_then(|fact| fact.commit.clone()),

@@ -49,7 +49,7 @@ pub(super) async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Resu
             DeliveryEvent::Origin(event) => Some(event),
             _ => None,
         });
-        rows.extend(fold_origin(&facts.collect::<Vec<_>>()).map(row));
+        rows.extend(fold_origin(&facts.collect::<Vec<_>>()).as_ref().map(row));
     }
     for rows in rows.chunks(MAX_BINDS / 4) {
         batch!(conn, execute, rows => diesel::insert_into(origin::table)
@@ -67,7 +67,7 @@ pub(super) async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Resu
     named_by(conn, &names).await
 }
 
-fn row(origin: Origin) -> OriginRow {
+fn row(origin: &Origin) -> OriginRow {
     OriginRow {
         name: storable(&origin.of),
         commit_sha: origin.commit.as_deref().map(storable),

@@ -1,10 +1,10 @@
 //! CDEvents of artifacts and merged changes give deployments their commits, in whatever order they
 //! come, by artifact or by chain.
 
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestError, TestRunner};
+use proptest::prop_assert_eq;
 use serde_json::{Value, json};
 
+use crate::support::arrival::in_any_order;
 use crate::support::db::on_both;
 use crate::support::devpulse::DevPulse;
 use crate::support::wait::until;
@@ -139,33 +139,20 @@ on_both! {
         }
         let sorted = outcome(&devpulse, "cafe000").await;
         let runtime = tokio::runtime::Handle::current();
-        let cases = std::cell::Cell::new(0_u32);
-        let n = story("cafe000").len();
-        let arrival = prop::collection::vec(0..n, 0..n).prop_flat_map(move |again| {
-            let all: Vec<usize> = (0..n).chain(again).collect();
-            Just(all).prop_shuffle()
-        });
-        let verdict = tokio::task::block_in_place(|| {
-            let config = Config { cases: 16, max_shrink_iters: 60, failure_persistence: None, ..Config::default() };
-            TestRunner::new(config).run(&arrival, |arrival| {
-                cases.set(cases.get() + 1);
-                let run = format!("cafe{:03}", cases.get());
+        tokio::task::block_in_place(|| {
+            in_any_order(story("cafe000").len(), 16, |case, arrival| {
+                let run = format!("cafe{case:03}");
                 let story = story(&run);
                 let found = runtime.block_on(async {
                     for index in arrival {
-                        tell(&devpulse, &story[index]).await;
+                        tell(&devpulse, &story[*index]).await;
                     }
                     outcome(&devpulse, &run).await
                 });
                 prop_assert_eq!(&found, &sorted);
                 Ok(())
-            })
+            });
         });
-        match verdict {
-            Ok(()) => {}
-            Err(TestError::Fail(reason, case)) => panic!("{reason}\n{case:?}"),
-            Err(TestError::Abort(reason)) => panic!("{reason}"),
-        }
     }
 
     async fn an_unknown_version_is_kept_and_counted(db: Database) {

@@ -55,6 +55,7 @@ mod pipelines;
 mod projections;
 mod pull_requests;
 mod report;
+mod reviews;
 mod rollbacks;
 mod slos;
 mod sources;

@@ -1,4 +1,4 @@
-//! Links of a CDEvent: those that name a commit by the id that its host gives it.
+//! Links of CDEvents: those that name a commit by the id that its host gives it.
 //! <https://github.com/cdevents/spec/blob/main/links.md>
 //!
 //! Links to other events are not followed: most of those are of kinds that nobody keeps, and the
