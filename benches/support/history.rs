@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 
 use devpulse::dora::repository::Commit;
-use devpulse::event::{Change, Deployment, DeploymentOutcome, EntityKey, Incident, IncidentStatus, PullRequest};
+use devpulse::event::{
+    Change, Deployment, DeploymentOutcome, EntityKey, Incident, IncidentStatus, Provenance, PullRequest,
+};
 use devpulse::store::dora::repositories;
 use devpulse::store::schema::{change, deployment, dora_change, incident};
 use devpulse::store::{Conn, Store};
@@ -171,6 +173,7 @@ fn a_deployment(
         schema: None,
         changes: Vec::new(),
         rolls_back: None,
+        provenance: Provenance::default(),
         attributes: BTreeMap::new(),
     }
 }

@@ -12,6 +12,7 @@ use super::delivery::{
     ChangeEvent, ChangeRef, DeploymentEvent, DeploymentKind, DeploymentOutcome, DeploymentRef, EntityKey,
     IncidentEvent, IncidentStatus, LinksEvent, PullRequest, SchemaDeclaration,
 };
+use super::origin::{self, Provenance};
 use super::push::PushRef;
 use crate::time::Timestamp;
 
@@ -37,6 +38,8 @@ pub struct Deployment {
     pub schema: Option<SchemaDeclaration>,
     pub changes: Vec<ChangeRef>,
     pub rolls_back: Option<EntityKey>,
+    #[serde(flatten)]
+    pub provenance: Provenance,
     pub attributes: BTreeMap<String, String>,
 }
 
@@ -153,6 +156,7 @@ pub fn fold_deployment(facts: &[DeploymentEvent]) -> Option<Deployment> {
         schema: None,
         changes: Vec::new(),
         rolls_back: None,
+        provenance: Provenance::default(),
         attributes: BTreeMap::new(),
     };
     for fact in &sorted {
@@ -167,9 +171,13 @@ pub fn fold_deployment(facts: &[DeploymentEvent]) -> Option<Deployment> {
         newer(&mut state.url, fact.url.as_ref());
         newer(&mut state.schema, fact.schema.as_ref());
         newer(&mut state.rolls_back, fact.rolls_back.as_ref());
+        newer(&mut state.provenance.artifact, fact.artifact.as_ref());
+        newer(&mut state.provenance.chain, fact.chain.as_ref());
         state.attributes.extend(fact.attributes.clone());
         merge_changes(&mut state.changes, &fact.changes);
     }
+    let named = state.provenance.artifact.take();
+    state.provenance.artifact = named.or_else(|| origin::artifact(state.version.as_deref(), None));
     state.outcome = final_outcome(&sorted);
     let said = |outcome| sorted.iter().find(|fact| fact.outcome == outcome).map(|fact| fact.time);
     state.started_at = state.started_at.or_else(|| said(DeploymentOutcome::InProgress));

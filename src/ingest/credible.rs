@@ -41,7 +41,9 @@ impl Credible {
             DeliveryEvent::Links(_)
             | DeliveryEvent::PullRequest(_)
             | DeliveryEvent::Push(_)
-            | DeliveryEvent::Finding(_) => None,
+            | DeliveryEvent::Finding(_)
+            | DeliveryEvent::Origin(_)
+            | DeliveryEvent::Unread(_) => None,
         };
         let kind = event.kind().replace('_', " ");
         let told = [("time", Some(event.time())), ("start", started_at)];

@@ -29,6 +29,7 @@ mod percent;
 mod pipeline;
 mod place;
 pub mod receipt;
+mod requests;
 pub mod signature;
 pub mod source;
 pub mod tally;

@@ -82,6 +82,8 @@ pub enum Skip {
     Test,
     /// A kind of event that DevPulse does not use.
     UnusedEvent,
+    /// One that it may use, of a version that it does not know: kept as it came.
+    UnsupportedVersion,
     /// A kind that it uses, about something that has not changed.
     NoChange,
     /// The configuration does not say what it means, or says that it does not count.
@@ -99,6 +101,7 @@ impl Skip {
         match self {
             Self::Test => "test",
             Self::UnusedEvent => "unused_event",
+            Self::UnsupportedVersion => "unsupported_version",
             Self::NoChange => "no_change",
             Self::NotConfigured => "not_configured",
             Self::NotMerged => "not_merged",

@@ -15,8 +15,9 @@ use crate::time::Timestamp;
 /// The kind of facts that say what a [`Sighting`](crate::event::Sighting) before them said.
 pub const REPETITION: &str = "repetition";
 
-/// What a fact is about. What is sighted again and again goes by its object. Changes are the same change whichever source tells of them, so they go
-/// by (repository, sha); pull requests and pushes by their names in the repository.
+/// What a fact is about. What is sighted again and again goes by its object. Changes are the same
+/// change whichever source tells of them, so they go by (repository, sha); pull requests and pushes
+/// by their names in the repository, artifacts by theirs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entity {
     pub kind: &'static str,
@@ -29,12 +30,20 @@ impl Entity {
         Self { kind: "incident", source: storable(&key.source), id: storable(&key.id) }
     }
 
+    pub fn deployment(source: &str, id: &str) -> Self {
+        Self { kind: "deployment", source: storable(source), id: storable(id) }
+    }
+
     pub fn change(repository: &str, sha: &str) -> Self {
         Self { kind: "change", source: storable(repository), id: storable(sha) }
     }
 
     pub fn pull_request(repository: &str, number: impl std::fmt::Display) -> Self {
         Self { kind: "pull_request", source: storable(repository), id: number.to_string() }
+    }
+
+    pub fn origin(of: &str) -> Self {
+        Self { kind: "origin", source: String::new(), id: storable(of) }
     }
 
     pub fn of(event: &DeliveryEvent) -> Self {
@@ -47,10 +56,15 @@ impl Entity {
             }
             // What is said about an incident's links is part of the incident.
             DeliveryEvent::Links(event) => Self::incident(&event.key),
+            // An artifact is the same one whoever tells of it.
+            DeliveryEvent::Origin(event) => Self::origin(&event.of),
             DeliveryEvent::Deployment(DeploymentEvent { key, sighting: Some(Sighting { object, .. }), .. }) => {
                 Self { kind: event.kind(), source: storable(&key.source), id: storable(object) }
             }
-            DeliveryEvent::Deployment(_) | DeliveryEvent::Incident(_) | DeliveryEvent::Finding(_) => {
+            DeliveryEvent::Deployment(_)
+            | DeliveryEvent::Incident(_)
+            | DeliveryEvent::Finding(_)
+            | DeliveryEvent::Unread(_) => {
                 let key = event.key();
                 Self { kind: event.kind(), source: storable(&key.source), id: storable(&key.id) }
             }

@@ -19,6 +19,7 @@ pub mod lease;
 mod lock;
 pub mod materialise;
 pub mod open;
+mod origin;
 pub mod outbox;
 mod payload;
 pub mod place;

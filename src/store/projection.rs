@@ -13,11 +13,12 @@ use super::dora::dirty::{self, Touched};
 use super::dora::repositories;
 use super::fact::{self, Entity};
 use super::schema::{change, deployment, finding, incident, incident_reference};
-use super::{Conn, StoreError, history, pull_request, repetition, storable};
+use super::{Conn, StoreError, history, origin, pull_request, repetition, storable};
 use crate::event::finding::fold_finding;
 use crate::event::sighting::occurrences;
 use crate::event::{
-    Change, ChangeEvent, DeliveryEvent, DeploymentEvent, FindingEvent, Incident, IncidentEvent, LinksEvent, state,
+    Change, ChangeEvent, DeliveryEvent, Deployment, DeploymentEvent, FindingEvent, Incident, IncidentEvent, LinksEvent,
+    state,
 };
 use crate::time::Timestamp;
 
@@ -81,7 +82,9 @@ struct FindingRow {
     state: String,
 }
 
-/// A folded change before it is stored, and its earliest fact.
+/// A folded deployment before it is stored, and its earliest fact.
+type FoldedDeployment = (Deployment, Timestamp);
+/// The same of a change.
 type FoldedChange = (Change, Timestamp);
 
 /// Folds all facts of each entity anew and stores the result; called in the transaction that
@@ -92,7 +95,9 @@ type FoldedChange = (Change, Timestamp);
 pub async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<(), StoreError> {
     let mut entities = entities.clone();
     entities.extend(pull_request::refold(conn, &entities).await?);
-    let (mut deployments, mut incidents, mut findings) = (Vec::new(), Vec::new(), Vec::new());
+    entities.extend(origin::refold(conn, &entities).await?);
+    let (mut incidents, mut findings) = (Vec::new(), Vec::new());
+    let mut deployments: Vec<FoldedDeployment> = Vec::new();
     let mut changes: Vec<FoldedChange> = Vec::new();
     for (entity, facts) in fact::load(conn, &entities).await? {
         let mut facts_of = Facts::default();
@@ -100,7 +105,7 @@ pub async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<(), 
             facts_of.add(fact);
         }
         for facts in facts_of.deployments.into_values().flat_map(|facts| occurrences(facts).into_values()) {
-            deployments.extend(deployment_row(&entity, &facts)?);
+            deployments.extend(fold_deployment(&facts));
             repetition::recall(conn, &entity, &facts).await?;
         }
         changes.extend(fold_change(&facts_of.changes));
@@ -109,6 +114,8 @@ pub async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<(), 
     }
     pull_request::land(conn, changes.iter_mut().map(|(change, _)| change)).await?;
     repositories::append(conn, changes.iter().map(|(change, _)| change)).await?;
+    origin::join_all(conn, deployments.iter_mut().map(|(deployment, _)| deployment)).await?;
+    let deployments: Vec<DeploymentRow> = deployments.iter().map(deployment_row).collect::<Result<_, _>>()?;
     let changes: Vec<ChangeRow> = changes.iter().map(change_row).collect::<Result<_, StoreError>>()?;
     let mut touched = Touched::default();
     touched.services.extend(deployments.iter().map(|row| row.service.clone()));
@@ -168,18 +175,21 @@ impl Facts {
             DeliveryEvent::Incident(event) => self.incidents.push(event),
             DeliveryEvent::Links(event) => self.links.push(event),
             DeliveryEvent::Finding(event) => self.findings.push(event),
-            // Folded by `pull_request::refold`.
-            DeliveryEvent::PullRequest(_) | DeliveryEvent::Push(_) => {}
+            // Folded by `pull_request::refold` and `origin::refold`.
+            DeliveryEvent::PullRequest(_) | DeliveryEvent::Push(_) | DeliveryEvent::Origin(_) => {}
+            // Nobody knows what it says.
+            DeliveryEvent::Unread(_) => {}
         }
     }
 }
 
-fn deployment_row(entity: &Entity, facts: &[DeploymentEvent]) -> Result<Option<DeploymentRow>, StoreError> {
-    let (Some(folded), Some(first)) = (state::fold_deployment(facts), facts.iter().map(|fact| fact.time).min()) else {
-        return Ok(None);
-    };
-    Ok(Some(DeploymentRow {
-        source: entity.source.clone(),
+fn fold_deployment(facts: &[DeploymentEvent]) -> Option<FoldedDeployment> {
+    state::fold_deployment(facts).zip(facts.iter().map(|fact| fact.time).min())
+}
+
+fn deployment_row((folded, first): &FoldedDeployment) -> Result<DeploymentRow, StoreError> {
+    Ok(DeploymentRow {
+        source: storable(&folded.key.source),
         id: storable(&folded.key.id),
         service: storable(&folded.service),
         environment: storable(&folded.environment),
@@ -190,9 +200,9 @@ fn deployment_row(entity: &Entity, facts: &[DeploymentEvent]) -> Result<Option<D
         kind: folded.kind.as_ref().map(name).transpose()?,
         started_at: folded.started_at.map(Timestamp::micros),
         finished_at: folded.finished_at.map(Timestamp::micros),
-        sort_at: folded.finished_at.or(folded.started_at).unwrap_or(first).micros(),
-        state: json(&folded)?,
-    }))
+        sort_at: folded.finished_at.or(folded.started_at).unwrap_or(*first).micros(),
+        state: json(folded)?,
+    })
 }
 
 fn fold_change(facts: &[ChangeEvent]) -> Option<FoldedChange> {

@@ -22,6 +22,8 @@ use crate::event::{Change, DeliveryEvent, PullRequestState, Push, PushRef};
 
 /// Names per statement, well below the limit of bind parameters.
 const CHUNK: usize = 1_000;
+/// As many digits as Bitbucket gives of the commit that a pull request became.
+const ABBREVIATED: usize = 12;
 
 #[derive(Debug, Clone, Insertable)]
 #[diesel(table_name = pull_request, treat_none_as_default_value = false)]
@@ -70,19 +72,32 @@ pub(super) async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Resu
     }
     // Also the commits that they are no longer said to have become: those lose what they had from them.
     let became = requests.iter().filter_map(|request| Some((request.repository.as_str(), request.merged()?.1)));
-    let mut merged: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut merged: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for (repository, commit) in became.chain(left.iter().map(|(repository, commit)| (&**repository, &**commit))) {
-        merged.entry(repository).or_default().insert(commit);
+        merged.entry(repository).or_default().extend(in_full(conn, repository, commit).await?);
     }
     for (repository, commits) in merged {
         follow.extend(commits.iter().map(|commit| Entity::change(repository, commit)));
-        let commits: Vec<&str> = commits.into_iter().collect();
+        let commits: Vec<&str> = commits.iter().map(String::as_str).collect();
         let refs = brought_by(conn, repository, &commits).await?;
         for push in load_pushes(conn, repository, &refs).await?.into_values() {
             follow.extend(push.commits.iter().map(|commit| Entity::change(repository, &commit.sha)));
         }
     }
     Ok(follow)
+}
+
+/// The stored changes that an abbreviated commit may be; one that is not is itself.
+async fn in_full(conn: &mut Conn, repository: &str, commit: &str) -> QueryResult<Vec<String>> {
+    if commit.len() != ABBREVIATED {
+        return Ok(vec![commit.to_owned()]);
+    }
+    let end = format!("{commit}\u{10ffff}");
+    let query = || {
+        let of = change::repository.eq(repository).and(change::sha.ge(commit)).and(change::sha.lt(&end));
+        change::table.filter(of).select(change::sha)
+    };
+    on_conn!(conn, |c| query().load(c).await)
 }
 
 async fn refold_pushes(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<Vec<Push>, StoreError> {
@@ -319,14 +334,17 @@ pub(super) async fn land<'c>(conn: &mut Conn, changes: impl Iterator<Item = &'c 
 async fn merged_as(conn: &mut Conn, repository: &str, commits: &[&str]) -> Result<Vec<PullRequestState>, StoreError> {
     let mut requests: Vec<PullRequestState> = Vec::new();
     for some in commits.chunks(CHUNK) {
+        let names: Vec<&str> = some.iter().flat_map(|sha| [Some(*sha), sha.get(..ABBREVIATED)]).flatten().collect();
         let query = || {
             pull_request::table
                 .filter(pull_request::repository.eq(repository))
-                .filter(pull_request::merge_commit.eq_any(some))
+                .filter(pull_request::merge_commit.eq_any(&names))
                 .select(pull_request::state)
         };
         for state in on_conn!(conn, |c| query().load::<String>(c).await)? {
-            requests.push(decode("pull request", &state)?);
+            let mut request: PullRequestState = decode("pull request", &state)?;
+            request.complete_commit(some);
+            requests.push(request);
         }
     }
     requests.sort_by_key(|request| request.number);

@@ -29,6 +29,8 @@ pub async fn accepted(conn: &mut Conn, rules: &Rules, event: &DeliveryEvent) -> 
         }
         // Nobody waits for a receipt of these: they come from a webhook.
         DeliveryEvent::PullRequest(_) | DeliveryEvent::Push(_) | DeliveryEvent::Finding(_) => None,
+        // What they are good for is said of the deployments that name them.
+        DeliveryEvent::Origin(_) | DeliveryEvent::Unread(_) => None,
     })
 }
 

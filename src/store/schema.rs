@@ -80,6 +80,23 @@ diesel::table! {
 }
 
 diesel::table! {
+    origin (name) {
+        name -> Text,
+        commit_sha -> Nullable<Text>,
+        repository -> Nullable<Text>,
+        chain -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    origin_reference (name, source, id) {
+        name -> Text,
+        source -> Text,
+        id -> Text,
+    }
+}
+
+diesel::table! {
     finding (source, id) {
         source -> Text,
         id -> Text,
@@ -391,6 +408,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     incident,
     pull_request,
     push,
+    origin,
+    origin_reference,
     finding,
     incident_reference,
     dora_state,

@@ -1,10 +1,10 @@
 //! Pull requests by GitHub's webhooks: their times and original commits reach the commits that
 //! they became, in whatever order the deliveries come.
 
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestError, TestRunner};
+use proptest::prop_assert_eq;
 use serde_json::{Value, json};
 
+use crate::support::arrival::in_any_order;
 use crate::support::db::on_both;
 use crate::support::devpulse::DevPulse;
 use crate::support::github::{PullRequests, deliver};
@@ -203,17 +203,9 @@ on_both! {
         let sorted = changes(&devpulse, "acme/checkout").await;
         assert_eq!(sorted.len(), 10);
         let runtime = tokio::runtime::Handle::current();
-        let cases = std::cell::Cell::new(0_u32);
-        let n = week("x").len();
-        let arrival = prop::collection::vec(0..n, 0..n).prop_flat_map(move |again| {
-            let all: Vec<usize> = (0..n).chain(again).collect();
-            Just(all).prop_shuffle()
-        });
-        let verdict = tokio::task::block_in_place(|| {
-            let config = Config { cases: 16, max_shrink_iters: 60, failure_persistence: None, ..Config::default() };
-            TestRunner::new(config).run(&arrival, |arrival| {
-                cases.set(cases.get() + 1);
-                let repository = format!("acme-{}/checkout", cases.get());
+        tokio::task::block_in_place(|| {
+            in_any_order(week("x").len(), 16, |case, arrival| {
+                let repository = format!("acme-{case}/checkout");
                 let week = week(&repository);
                 let deliveries: Vec<Delivery> = arrival.iter().map(|index| week[*index].clone()).collect();
                 let found = runtime.block_on(async {
@@ -222,12 +214,7 @@ on_both! {
                 });
                 prop_assert_eq!(&found, &sorted);
                 Ok(())
-            })
+            });
         });
-        match verdict {
-            Ok(()) => {}
-            Err(TestError::Fail(reason, case)) => panic!("{reason}\n{case:?}"),
-            Err(TestError::Abort(reason)) => panic!("{reason}"),
-        }
     }
 }

@@ -25,6 +25,8 @@ DROP TABLE dora_dirty;
 DROP TABLE dora_state;
 DROP TABLE incident_reference;
 DROP TABLE finding;
+DROP TABLE origin_reference;
+DROP TABLE origin;
 DROP TABLE push;
 DROP TABLE pull_request;
 DROP TABLE incident;

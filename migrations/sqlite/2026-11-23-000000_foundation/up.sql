@@ -91,6 +91,23 @@ CREATE TABLE push (
 );
 CREATE INDEX push_before ON push (repository, branch, before_head);
 
+-- Which commit artifacts and chains of events come from (docs/decisions/0010), by their names.
+CREATE TABLE origin (
+    name TEXT PRIMARY KEY,
+    commit_sha TEXT,
+    repository TEXT,
+    chain TEXT
+) WITHOUT ROWID;
+CREATE INDEX origin_chain ON origin (chain);
+
+-- The deployments that name artifacts and chains and no commit.
+CREATE TABLE origin_reference (
+    name TEXT NOT NULL,
+    source TEXT NOT NULL,
+    id TEXT NOT NULL,
+    PRIMARY KEY (name, source, id)
+) WITHOUT ROWID;
+
 CREATE TABLE finding (
     source TEXT NOT NULL,
     id TEXT NOT NULL,

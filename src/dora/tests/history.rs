@@ -55,6 +55,8 @@ pub fn deployment(id: &str, version: &str, time: &str) -> DeploymentEvent {
         changes: Vec::new(),
         rolls_back: None,
         sighting: None,
+        artifact: None,
+        chain: None,
         attributes: BTreeMap::new(),
     }
 }
@@ -131,7 +133,11 @@ pub fn fold(events: &[DeliveryEvent]) -> History {
             DeliveryEvent::Incident(e) => incidents.entry(e.key.clone()).or_default().push(e),
             DeliveryEvent::Links(e) => links.entry(e.key.clone()).or_default().push(e),
             // The store joins these into the changes.
-            DeliveryEvent::PullRequest(_) | DeliveryEvent::Push(_) | DeliveryEvent::Finding(_) => {}
+            DeliveryEvent::PullRequest(_)
+            | DeliveryEvent::Push(_)
+            | DeliveryEvent::Finding(_)
+            | DeliveryEvent::Origin(_)
+            | DeliveryEvent::Unread(_) => {}
         }
     }
     History {

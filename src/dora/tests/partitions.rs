@@ -16,7 +16,7 @@ use crate::dora::split::{self, Elsewhere, Partitions, split};
 use crate::dora::stats::Center;
 use crate::event::{
     ChangeRef, Correction, Deployment, DeploymentKind, DeploymentOutcome, DeploymentRef, EntityKey, Incident,
-    IncidentStatus,
+    IncidentStatus, Provenance,
 };
 use crate::time::Timestamp;
 
@@ -64,6 +64,7 @@ fn a_deployment() -> impl Strategy<Value = Deployment> {
                 })
                 .collect(),
             rolls_back: None,
+            provenance: Provenance::default(),
             attributes: BTreeMap::new(),
         },
     )

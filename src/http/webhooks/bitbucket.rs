@@ -23,7 +23,8 @@ const DELIVERY: HeaderName = HeaderName::from_static("x-request-uuid");
 
 /// Take a webhook of Bitbucket Cloud in
 ///
-/// Understands `repo:push`, `pullrequest:fulfilled` and, as deployments, the commit statuses that
+/// Understands `repo:push`, pull requests (`created`, `updated`, `fulfilled`, `rejected`, `approved`,
+/// `unapproved`, `changes_request_created`, `comment_created`) and, as deployments, the commit statuses that
 /// `sources.bitbucket.deployment_statuses` names; answers 200 to all others, too. The signature
 /// (`X-Hub-Signature`) is that of `sources.bitbucket.secret`; no key is needed.
 #[utoipa::path(

@@ -24,8 +24,8 @@ const EVENT_ID: HeaderName = HeaderName::from_static("x-gitlab-event-uuid");
 
 /// Take a GitLab webhook in
 ///
-/// Understands deployments, pushes, merge requests, and work items that are incidents; answers 200 to
-/// all others, too. The token (`X-Gitlab-Token`), or the signature (`webhook-signature`), is that of
+/// Understands deployments, pushes, merge requests, comments on them, and work items that are incidents;
+/// answers 200 to all others, too. The token (`X-Gitlab-Token`), or the signature (`webhook-signature`), is that of
 /// `sources.gitlab.secret`; no key is needed.
 #[utoipa::path(
     tag = "events",

@@ -102,6 +102,8 @@ fn facts(
         changes: Vec::new(),
         rolls_back: None,
         sighting: None,
+        artifact: None,
+        chain: None,
         attributes,
     };
     Ok(Reading::Facts(vec![fact(DeliveryEvent::Deployment(event), Some(time), context.received_at, raw)?]))

@@ -50,6 +50,8 @@ pub fn release(payload: ReleasePayload<'_>, raw: &str, context: &Context<'_>) ->
         changes: Vec::new(),
         rolls_back: None,
         sighting: None,
+        artifact: None,
+        chain: None,
         attributes: BTreeMap::new(),
     };
     Ok(Reading::Facts(vec![fact(DeliveryEvent::Deployment(event), Some(time), context.received_at, raw)?]))

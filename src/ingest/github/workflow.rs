@@ -82,6 +82,8 @@ pub fn run(payload: WorkflowPayload<'_>, raw: &str, context: &Context<'_>) -> Re
         changes: Vec::new(),
         rolls_back: None,
         sighting: None,
+        artifact: None,
+        chain: None,
         attributes: BTreeMap::new(),
     };
     Ok(Reading::Facts(vec![fact(DeliveryEvent::Deployment(event), Some(time), context.received_at, raw)?]))

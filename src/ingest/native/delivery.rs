@@ -96,6 +96,8 @@ pub fn deployment(item: Deployment<'_>, context: &Context<'_>) -> Result<Read, F
             Some(named) => Some(rolled_back(named, &key.source)?),
         },
         sighting: None,
+        artifact: None,
+        chain: None,
         attributes: check_attributes(item.attributes)?,
         key,
     };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::event::{Incident, IncidentStatus};
+use crate::event::{Incident, IncidentStatus, Provenance};
 use crate::rollback::situation::{Served, SloAlert};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -35,6 +35,7 @@ fn deployment(id: &str, version: &str, finished: Timestamp) -> Deployment {
         schema: None,
         changes: Vec::new(),
         rolls_back: None,
+        provenance: Provenance::default(),
         attributes: std::collections::BTreeMap::new(),
     }
 }

@@ -194,6 +194,8 @@ impl Saga<'_> {
             changes: Vec::new(),
             rolls_back: Some(self.rollback.deployment.clone()),
             sighting: None,
+            artifact: None,
+            chain: None,
             attributes,
         }))
     }

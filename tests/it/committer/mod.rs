@@ -87,6 +87,8 @@ fn deployment(id: &str, seconds: i64, outcome: DeploymentOutcome) -> DeploymentE
         changes: Vec::new(),
         rolls_back: None,
         sighting: None,
+        artifact: None,
+        chain: None,
         attributes: BTreeMap::new(),
     }
 }
