@@ -118,7 +118,7 @@ fn plain_row(deployment: &Deployment, rules: &Rules) -> DeploymentRow {
         version: deployment.version.clone(),
         commit: deployment.commit.clone(),
         outcome: deployment.outcome,
-        kind: deployment.kind.unwrap_or(DeploymentKind::Planned),
+        kind: deployment.declared_kind().unwrap_or(DeploymentKind::Planned),
         kind_inferred: false,
         started_at: deployment.started_at,
         finished_at: deployment.finished_at,

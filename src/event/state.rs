@@ -45,6 +45,11 @@ impl Deployment {
     pub fn place(&self) -> &str {
         self.place.as_ref().unwrap_or(&self.environment)
     }
+
+    /// The kind as declared; what names a deployment that it undoes declares itself a rollback.
+    pub fn declared_kind(&self) -> Option<DeploymentKind> {
+        self.kind.or(self.rolls_back.as_ref().map(|_| DeploymentKind::Rollback))
+    }
 }
 
 /// Keyed by (repository, sha).

@@ -53,6 +53,7 @@ mod permutations;
 mod pipelines;
 mod projections;
 mod pull_requests;
+mod reference;
 mod report;
 mod rollbacks;
 mod slos;
