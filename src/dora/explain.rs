@@ -75,14 +75,22 @@ pub struct DeploymentName {
     pub rolls_back: Option<EntityKey>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct IncidentName {
     #[serde(flatten)]
     pub key: EntityKey,
     pub service: Option<String>,
+    /// What else is affected.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_services: Vec<String>,
     pub environment: String,
     pub title: Option<String>,
     pub severity: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detected_at: Option<Timestamp>,
+    /// From its start until it was noticed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds_to_detect: Option<f64>,
 }
 
 /// Where a row stands: those counted first, each part in order of time.
@@ -279,12 +287,16 @@ impl DeploymentName {
 
 impl IncidentName {
     fn of(row: &IncidentRow) -> Self {
+        let known = row.detected_at.filter(|_| !row.start_unknown);
         Self {
             key: row.key.clone(),
             service: row.service.clone(),
+            other_services: row.other_services.clone(),
             environment: row.environment.clone(),
             title: row.title.clone(),
             severity: row.severity.clone(),
+            detected_at: row.detected_at,
+            seconds_to_detect: known.map(|at| signed_float(at.micros_since(row.started_at)) / 1e6),
         }
     }
 }

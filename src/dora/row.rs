@@ -170,6 +170,8 @@ pub enum LeadReason {
 pub struct IncidentRow {
     pub key: EntityKey,
     pub service: Option<String>,
+    /// What else is affected.
+    pub other_services: Vec<String>,
     pub environment: String,
     pub title: Option<String>,
     pub severity: Option<String>,
@@ -177,6 +179,7 @@ pub struct IncidentRow {
     pub started_at: Timestamp,
     /// `started_at` is when it was first heard of.
     pub start_unknown: bool,
+    pub detected_at: Option<Timestamp>,
     pub resolved_at: Option<Timestamp>,
     /// Indices into [`Derived::deployments`](super::Derived), with how each is known.
     pub links: Vec<(usize, LinkKind)>,

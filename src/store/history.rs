@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::conn::on_conn;
 use super::dora::packed;
+use super::place::affects;
 use super::schema::{change, deployment, finding, incident, series};
 use super::{Conn, StoreError, storable};
 use crate::event::{Change, Deployment, DeploymentEvent, DeploymentRef, EntityKey, Finding, Incident};
@@ -338,7 +339,7 @@ pub async fn list_incidents(conn: &mut Conn, filter: &IncidentFilter) -> Result<
         let columns = (incident::started_at, incident::source, incident::id, incident::state);
         let mut query = incident::table.select(columns).into_boxed();
         if let Some(service) = &list.service {
-            query = query.filter(incident::service.eq(service));
+            query = query.filter(affects!(service));
         }
         if let Some(environments) = &list.environments {
             query = query.filter(incident::environment.eq_any(environments));

@@ -239,5 +239,8 @@ fn incident(key: Key, facts: &[&Value], corrections: &[Correction]) -> Incident 
 
 /// What it affects, as the newest fact says that says anything of it.
 fn services(facts: &[&Value]) -> Vec<String> {
-    newest_text(facts, "/service").into_iter().collect()
+    let says = |fact: &&&Value| fact["service"].is_string() || fact["services"].is_array();
+    let newest = facts.iter().rev().find(says).map(|fact| [*fact]);
+    let several = newest.iter().flat_map(|fact| all(fact, "services")).map(|name| name.as_str().unwrap().to_owned());
+    newest.iter().filter_map(|fact| text(fact[0], "service")).chain(several).collect()
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::facts::{self, Change, Correction, Deployment, Incident, Key};
+use super::leads::{self, Lead, Out};
 use super::world::World;
 
 pub struct History<'a> {
@@ -14,6 +15,8 @@ pub struct History<'a> {
     pub deployments: Vec<Deployment>,
     pub changes: Vec<Change>,
     pub incidents: Vec<Incident>,
+    pub leads: Vec<Lead>,
+    pub outs: Vec<Out>,
     /// The deployments that each incident belongs to.
     pub links: Vec<BTreeSet<usize>>,
     /// Why and until when each failed: `None` where it did not.
@@ -32,11 +35,14 @@ impl<'a> History<'a> {
             deployments: facts::deployments(events, world),
             changes: facts::changes(events),
             incidents: facts::incidents(events, corrections),
+            leads: Vec::new(),
+            outs: Vec::new(),
             links: Vec::new(),
             failures: Vec::new(),
         };
         history.links = history.incidents.iter().map(|incident| history.linked(incident)).collect();
         history.failures = history.judged();
+        (history.leads, history.outs) = leads::leads(&history);
         history
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::calendar::Calendar;
 use super::facts::Incident;
 use super::failures::History;
-use super::leads::{self, Lead};
+use super::leads::Lead;
 use super::world::{TEAMS, World};
 
 #[derive(Debug, Clone)]
@@ -45,8 +45,6 @@ pub struct Asked<'a> {
     pub question: &'a Question,
     pub now: i64,
     calendar: Calendar,
-    leads: Vec<Lead>,
-    outs: Vec<leads::Out>,
 }
 
 /// Rows that count, by when; and rows that do not, by why.
@@ -133,8 +131,7 @@ impl Question {
 
 impl<'a> Asked<'a> {
     pub fn new(history: &'a History<'a>, question: &'a Question, now: i64) -> Self {
-        let (leads, outs) = leads::leads(history);
-        Self { history, question, now, calendar: question.calendar(history.world), leads, outs }
+        Self { history, question, now, calendar: question.calendar(history.world) }
     }
 
     /// The answer to the question: figures, or a list of buckets with figures.
@@ -246,10 +243,10 @@ impl<'a> Asked<'a> {
             wanted.contains(&d) && finished.is_some_and(|at| within(at, window))
         };
         let from = self.question.lead_time_from.unwrap_or("authored");
-        for lead in self.leads.iter().filter(|lead| counts(lead.deployment)) {
+        for lead in self.history.leads.iter().filter(|lead| counts(lead.deployment)) {
             // Of all that is asked about, a change counts where it arrived first, or last.
             let same = |other: &&Lead| (&other.repository, &other.sha) == (&lead.repository, &lead.sha);
-            let arrivals = || self.leads.iter().filter(same).map(|other| other.deployment).filter(|d| wanted.contains(d));
+            let arrivals = || self.history.leads.iter().filter(same).map(|other| other.deployment).filter(|d| wanted.contains(d));
             let rank = |d: &usize| {
                 let d = &self.history.deployments[*d];
                 (d.finished, &d.key, &d.service, &d.place)
@@ -264,7 +261,7 @@ impl<'a> Asked<'a> {
                 Some(since) => rows.lasted(self.history.deployments[lead.deployment].finished.unwrap() - since),
             }
         }
-        for out in self.outs.iter().filter(|out| counts(out.deployment)) {
+        for out in self.history.outs.iter().filter(|out| counts(out.deployment)) {
             rows.leave_out(out.reason);
         }
         let empty = if rows.excluded.is_empty() {

@@ -21,8 +21,8 @@ use crate::support::random::Random;
 /// Histories of one database.
 const TOGETHER: usize = 20;
 
-async fn agree(histories: usize, database: impl AsyncFn() -> Database) {
-    let mut random = Random::new();
+async fn agree(histories: usize, others: u64, database: impl AsyncFn() -> Database) {
+    let mut random = Random::seeded(Random::new().next().wrapping_add(others));
     let (began, mut questions) = (Instant::now(), 0);
     for _ in 0..histories / TOGETHER {
         let case = Case::of(TOGETHER, &mut Random::seeded(random.next()));
@@ -37,11 +37,17 @@ async fn agree(histories: usize, database: impl AsyncFn() -> Database) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sqlite() {
-    agree(2_000, Database::sqlite).await;
+async fn a_thousand_histories_on_sqlite() {
+    agree(1_000, 0, Database::sqlite).await;
+}
+
+/// Beside the others, on another core.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_thousand_histories_on_sqlite() {
+    agree(1_000, 1, Database::sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn postgres() {
-    agree(200, Database::postgres).await;
+async fn some_histories_on_postgres() {
+    agree(200, 2, Database::postgres).await;
 }

@@ -249,9 +249,12 @@ impl Story {
             let named = maybe(random, 22, |random| {
                 (0..1 + random.below(2)).map(|_| self.reference(random)).collect::<Vec<_>>()
             });
+            let several = maybe(random, 15, |random| {
+                (0..1 + random.below(2)).map(|_| one(random, &self.services)).collect::<Vec<_>>()
+            });
             self.tell(json!({
                 "type": "incident", "source": source, "id": id, "time": Self::text(time, random), "status": status,
-                "service": service.clone().filter(|_| chance(random, 80)),
+                "service": service.clone().filter(|_| chance(random, 80)), "services": several,
                 "environment": maybe(random, 35, |random| one(random, &ENVIRONMENTS).0),
                 "started_at": maybe(random, 12, |random| Self::near_text(time, 24, random)),
                 "deployments": named,
@@ -261,9 +264,8 @@ impl Story {
 
     /// A question about this history, or, now and then, about what it shares with others.
     pub fn question(&self, random: &mut Random) -> Question {
-        let whose = match random.below(20) {
-            0 => Whose::All,
-            1 => Whose::Team(one(random, &TEAMS).0),
+        let whose = match random.below(30) {
+            0 => Whose::Team(one(random, &TEAMS).0),
             _ => Whose::Service(one(random, &self.services)),
         };
         self.question_about(whose, random)
