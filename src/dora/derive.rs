@@ -123,6 +123,7 @@ fn plain_row(deployment: &Deployment, rules: &Rules) -> DeploymentRow {
         started_at: deployment.started_at,
         finished_at: deployment.finished_at,
         rolls_back: deployment.rolls_back.clone(),
+        took_away: Vec::new(),
         because: Vec::new(),
         restored: None,
         partial: false,

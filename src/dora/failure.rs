@@ -48,13 +48,17 @@ pub(super) fn rollbacks(work: &mut Work<'_>) -> Vec<Undo> {
                 None => (step.undoes.and_then(at), LinkKind::Rollback),
             };
             let by = current.key.clone();
-            let removed = (step.took_away_from.unwrap_or(position)..position).filter_map(at).collect();
+            let removed: Vec<usize> = (step.took_away_from.unwrap_or(position)..position).filter_map(at).collect();
+            let gone = removed.iter().filter_map(|gone| work.rows.get(*gone)).map(|gone| gone.key.clone()).collect();
             if let Some(failed) = undone.and_then(|undone| work.rows.get_mut(undone)) {
                 failed.because.push(Because::deployment(Cause::Rollback, &by, link));
                 let undone = failed.key.clone();
                 if let Some(current) = work.rows.get_mut(*row) {
                     current.rolls_back = Some(undone);
                 }
+            }
+            if let Some(current) = work.rows.get_mut(*row) {
+                current.took_away = gone;
             }
             undos.push(Undo { by: *row, undone, removed });
         }

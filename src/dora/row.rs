@@ -25,6 +25,9 @@ pub struct DeploymentRow {
     pub finished_at: Option<Timestamp>,
     /// The failed deployment that this rollback undoes.
     pub rolls_back: Option<EntityKey>,
+    /// Every deployment that is gone with this rollback, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub took_away: Vec<EntityKey>,
     /// Why it counts as failed; empty while it does not.
     pub because: Vec<Because>,
     /// What ended the failure.

@@ -83,8 +83,7 @@ pub async fn change_by_name(conn: &mut Conn, repository: &str, sha: &str) -> Res
     state.map(|state| decode("change", &state)).transpose()
 }
 
-/// Whether a deployment is known that an incident (of `service`) names.
-pub async fn knows_deployment(
+async fn knows_deployment(
     conn: &mut Conn,
     service: Option<&str>,
     named: &DeploymentRef,
@@ -114,6 +113,19 @@ pub async fn knows_deployment(
         query.get_result(c).await.optional()
     })?;
     Ok(found.is_some())
+}
+
+/// Whether a deployment is known that an incident names.
+pub async fn knows_named(conn: &mut Conn, incident: &Incident, named: &DeploymentRef) -> Result<bool, StoreError> {
+    if incident.service.is_none() {
+        return knows_deployment(conn, None, named).await;
+    }
+    for service in incident.services() {
+        if knows_deployment(conn, Some(service), named).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The environments of a service's deployments, as sources name them.

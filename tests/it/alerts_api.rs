@@ -21,7 +21,7 @@ async fn app(store: &Store, config: Config) -> web::Data<App> {
 
 /// Asks as a caller with one scope.
 async fn get(app: &web::Data<App>, scope: Scope, path: &str) -> (StatusCode, Value) {
-    app::serve(app, scope, alerts::configure).await(TestRequest::get().uri(path)).await
+    app::serve(app.clone(), scope, alerts::configure).await(TestRequest::get().uri(path)).await
 }
 
 fn names(page: &Value) -> Vec<&str> {

@@ -28,6 +28,7 @@ mod committer;
 mod compare;
 mod config;
 mod crash;
+mod definitions;
 mod demo;
 mod documents;
 mod dora;

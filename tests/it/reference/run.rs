@@ -84,7 +84,7 @@ impl Case {
         let now = micros(NOW);
         let clock = Clock::manual(Timestamp::from_micros(now));
         let app = app::app(&store, config(&self.world.yaml()), clock.clone()).await;
-        let call = app::serve(&app, Scope::Admin, devpulse::http::routes::configure).await;
+        let call = app::serve(app.clone(), Scope::Admin, devpulse::http::routes::configure).await;
         let (mut sent, mut corrections): (Vec<&Value>, Vec<Correction>) = (Vec::new(), Vec::new());
         let (mut history, mut questions) = (None, 0);
         for step in &self.steps {

@@ -44,7 +44,7 @@ pub async fn app(store: &Store, config: Config, clock: Clock) -> web::Data<App> 
 
 /// Some routes, for a caller with one scope: answers with the status and, where it is JSON, the body.
 pub async fn serve(
-    app: &web::Data<App>,
+    app: web::Data<App>,
     scope: Scope,
     configure: impl FnOnce(&mut ServiceConfig<'_>),
 ) -> impl AsyncFn(TestRequest) -> (StatusCode, Value) {
