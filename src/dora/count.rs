@@ -285,7 +285,9 @@ fn incidents<'s, 'a>(selected: &'s Selected<'a>, question: &Question, mut each: 
                 Some(at) if row.start_unknown && window.contains(at) => {
                     Some((at, Verdict::Out(Reason::UnknownTime), None))
                 }
-                resolved => lasting(row.started_at, resolved, question).map(|(at, verdict, lasted)| (at, verdict, Some(lasted))),
+                resolved => {
+                    lasting(row.started_at, resolved, question).map(|(at, verdict, lasted)| (at, verdict, Some(lasted)))
+                }
             };
             if let Some((at, verdict, lasted)) = judged {
                 each(Judged { part, subject: Subject::Incident(index(number)), at, verdict, lasted });

@@ -2,7 +2,6 @@
 //!
 //! <https://developer.pagerduty.com/docs/webhooks/v3-overview/>. Everything else is skipped with a 2xx.
 
-
 use super::fault::{Fault, ID, NAME, TITLE, URL};
 use super::key::fact_known_by;
 use super::names::ServiceNames;

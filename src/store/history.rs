@@ -83,11 +83,7 @@ pub async fn change_by_name(conn: &mut Conn, repository: &str, sha: &str) -> Res
     state.map(|state| decode("change", &state)).transpose()
 }
 
-async fn knows_deployment(
-    conn: &mut Conn,
-    service: Option<&str>,
-    named: &DeploymentRef,
-) -> Result<bool, StoreError> {
+async fn knows_deployment(conn: &mut Conn, service: Option<&str>, named: &DeploymentRef) -> Result<bool, StoreError> {
     let found: Option<String> = on_conn!(conn, |c| {
         let mut query = deployment::table.select(deployment::id).limit(1).into_boxed();
         match (&named.id, &named.source) {

@@ -61,7 +61,12 @@ async fn link(conn: &mut Conn, rules: &Rules, incident: &Incident) -> Result<Lin
 }
 
 /// Whether the service was deployed where the incident is, and shortly before it.
-async fn deployed_before(conn: &mut Conn, rules: &Rules, service: &str, incident: &Incident) -> Result<bool, StoreError> {
+async fn deployed_before(
+    conn: &mut Conn,
+    rules: &Rules,
+    service: &str,
+    incident: &Incident,
+) -> Result<bool, StoreError> {
     let wanted = incident.environment.as_deref().map(|raw| rules.environment(raw).0);
     let places = history::environments_of(conn, service).await?;
     let concerned = places.into_iter().filter(|raw| match wanted {

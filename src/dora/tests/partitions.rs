@@ -78,7 +78,11 @@ fn an_incident() -> impl Strategy<Value = Incident> {
         |(id, service, (started, resolved), named, start_unknown, withdrawn)| Incident {
             key: EntityKey { source: "pager".to_owned(), id: format!("i{id}") },
             // Some affect both.
-            other_services: service.filter(|_| id % 4 == 0).map(|one| SERVICES[1 - one].to_owned()).into_iter().collect(),
+            other_services: service
+                .filter(|_| id % 4 == 0)
+                .map(|one| SERVICES[1 - one].to_owned())
+                .into_iter()
+                .collect(),
             service: service.map(|service| SERVICES[service].to_owned()),
             environment: None,
             status: match resolved {
@@ -225,7 +229,10 @@ fn plain(all: &[Derived], wanted: impl Fn(&str, &str) -> bool, window: Window, a
             one.incidents.iter().any(|other| other.key == incident.key && wanted(&one.service, &other.environment))
         };
         let affected = |one: &Derived| {
-            incident.service.as_ref().is_none_or(|first| *first == one.service || incident.other_services.contains(&one.service))
+            incident
+                .service
+                .as_ref()
+                .is_none_or(|first| *first == one.service || incident.other_services.contains(&one.service))
         };
         let ours = all.iter().any(|one| affected(one) && here(one));
         if !ours || !seen.insert(&incident.key) {

@@ -10,7 +10,9 @@ use diesel_async::RunQueryDsl;
 use super::NO_SERVICE;
 use crate::event::{DeploymentRef, Incident};
 use crate::store::conn::{batch, on_conn};
-use crate::store::schema::{deployment, dora_dirty, dora_partition, dora_repository, fact, incident, incident_reference};
+use crate::store::schema::{
+    deployment, dora_dirty, dora_partition, dora_repository, fact, incident, incident_reference,
+};
 use crate::store::{Conn, storable};
 
 /// Names per statement, well below the limit of bind parameters.

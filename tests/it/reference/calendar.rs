@@ -30,7 +30,8 @@ impl Calendar {
 
     /// The days that a window touches: each with its start and its end.
     fn days(self, (from, to): (i64, i64)) -> impl Iterator<Item = (NaiveDate, i64, i64)> {
-        let days = self.date(from).iter_days().map(move |day| (day, self.start(day), self.start(day.succ_opt().unwrap())));
+        let days =
+            self.date(from).iter_days().map(move |day| (day, self.start(day), self.start(day.succ_opt().unwrap())));
         days.take_while(move |(_, start, _)| *start < to)
     }
 
@@ -55,7 +56,8 @@ impl Calendar {
         }
         let starts: Vec<NaiveDate> =
             first.iter_days().filter(begins).take_while(|day| self.start(*day) < window.1).collect();
-        let whole = starts.into_iter().map(|day| (self.start(day), self.start(day.iter_days().skip(1).find(begins).unwrap())));
+        let whole =
+            starts.into_iter().map(|day| (self.start(day), self.start(day.iter_days().skip(1).find(begins).unwrap())));
         let cut = |(start, end): (i64, i64)| {
             let (from, to) = (start.max(window.0), end.min(window.1));
             (from, to, (from, to) != (start, end))

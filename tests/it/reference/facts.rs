@@ -100,11 +100,7 @@ fn key(event: &Value) -> Key {
 }
 
 /// The facts of each thing, oldest first.
-fn things<'a, K: Ord>(
-    events: &[&'a Value],
-    kind: &str,
-    name: impl Fn(&Value) -> K,
-) -> Vec<(K, Vec<&'a Value>)> {
+fn things<'a, K: Ord>(events: &[&'a Value], kind: &str, name: impl Fn(&Value) -> K) -> Vec<(K, Vec<&'a Value>)> {
     let mut things: BTreeMap<K, Vec<&Value>> = BTreeMap::new();
     for event in events.iter().filter(|event| event["type"] == kind) {
         things.entry(name(event)).or_default().push(event);
@@ -137,9 +133,11 @@ fn all<'a>(facts: &[&'a Value], field: &str) -> Vec<&'a Value> {
 pub fn deployments(events: &[&Value], world: &World) -> Vec<Deployment> {
     let name = |event: &Value| (key(event), required(event, "service"), required(event, "environment"));
     let things = things(events, "deployment", name);
-    let mut deployments: Vec<Deployment> = things.into_iter().map(|(name, facts)| deployment(name, &facts, world)).collect();
+    let mut deployments: Vec<Deployment> =
+        things.into_iter().map(|(name, facts)| deployment(name, &facts, world)).collect();
     // In order of their finish, else of their start.
-    deployments.sort_by_key(|d| (d.finished.or(d.started), d.started, d.key.clone(), d.service.clone(), d.place.clone()));
+    deployments
+        .sort_by_key(|d| (d.finished.or(d.started), d.started, d.key.clone(), d.service.clone(), d.place.clone()));
     deployments
 }
 

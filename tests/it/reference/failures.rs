@@ -160,7 +160,8 @@ impl<'a> History<'a> {
             return all.flat_map(|(service, named)| self.named(incident, service, named)).collect();
         }
         let own = services.into_iter().filter(|service| incident.services.contains(service));
-        own.filter_map(|service| self.undone_during(incident, service).or_else(|| self.newest(incident, service))).collect()
+        own.filter_map(|service| self.undone_during(incident, service).or_else(|| self.newest(incident, service)))
+            .collect()
     }
 
     fn of_service(&self, service: &str) -> Vec<usize> {
@@ -196,7 +197,9 @@ impl<'a> History<'a> {
             let deployment = &self.deployments[*d];
             let begins = |commit: &str| deployment.commit.as_ref().is_some_and(|known| known.starts_with(commit));
             match (version, commit) {
-                (Some(_), Some(_)) => (deployment.version.as_deref(), deployment.commit.as_deref()) == (version, commit),
+                (Some(_), Some(_)) => {
+                    (deployment.version.as_deref(), deployment.commit.as_deref()) == (version, commit)
+                }
                 (Some(_), None) => deployment.version.as_deref() == version,
                 (None, _) => commit.is_some_and(begins),
             }
@@ -254,7 +257,11 @@ impl<'a> History<'a> {
             return Some(*newest);
         }
         let replaced = before.last().copied()?;
-        if self.is(replaced, "rollback") { self.undone(replaced).filter(|undone| *undone != hotfix) } else { Some(replaced) }
+        if self.is(replaced, "rollback") {
+            self.undone(replaced).filter(|undone| *undone != hotfix)
+        } else {
+            Some(replaced)
+        }
     }
 
     fn judged(&self) -> Vec<Option<Failure>> {

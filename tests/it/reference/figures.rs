@@ -144,9 +144,11 @@ impl<'a> Asked<'a> {
             }
             return json!({"metrics": figures});
         };
-        let buckets = self.calendar.periods(unit, self.question.window).into_iter().map(|(from, to, cut)| {
-            json!({"partial": cut || to > self.now, "metrics": self.figures((from, to))})
-        });
+        let buckets = self
+            .calendar
+            .periods(unit, self.question.window)
+            .into_iter()
+            .map(|(from, to, cut)| json!({"partial": cut || to > self.now, "metrics": self.figures((from, to))}));
         json!({"buckets": buckets.collect::<Vec<_>>()})
     }
 
@@ -156,11 +158,12 @@ impl<'a> Asked<'a> {
             Place::Tier(asked) => tier == asked,
             Place::Environment(name) => environment == self.history.world.environment(name).0,
         };
-        place && match &self.question.whose {
-            Whose::All => true,
-            Whose::Service(name) => service == Some(name),
-            Whose::Team(team) => service.is_some_and(|service| self.history.world.of_team(team).contains(service)),
-        }
+        place
+            && match &self.question.whose {
+                Whose::All => true,
+                Whose::Service(name) => service == Some(name),
+                Whose::Team(team) => service.is_some_and(|service| self.history.world.of_team(team).contains(service)),
+            }
     }
 
     fn wanted(&self) -> Vec<usize> {
@@ -196,9 +199,13 @@ impl<'a> Asked<'a> {
         let mut rows = Rows::default();
         for d in self.wanted() {
             let deployment = &self.history.deployments[d];
-            let Some(at) = deployment.finished.or(deployment.started).filter(|at| within(*at, window)) else { continue };
+            let Some(at) = deployment.finished.or(deployment.started).filter(|at| within(*at, window)) else {
+                continue;
+            };
             match deployment.outcome.as_str() {
-                _ if self.reached(d) && no_rollbacks && self.history.kind(d) == "rollback" => rows.leave_out("rollback"),
+                _ if self.reached(d) && no_rollbacks && self.history.kind(d) == "rollback" => {
+                    rows.leave_out("rollback")
+                }
                 _ if self.reached(d) => {
                     rows.at.push(at);
                     rows.yes += usize::from(yes(d));
@@ -246,7 +253,8 @@ impl<'a> Asked<'a> {
         for lead in self.history.leads.iter().filter(|lead| counts(lead.deployment)) {
             // Of all that is asked about, a change counts where it arrived first, or last.
             let same = |other: &&Lead| (&other.repository, &other.sha) == (&lead.repository, &lead.sha);
-            let arrivals = || self.history.leads.iter().filter(same).map(|other| other.deployment).filter(|d| wanted.contains(d));
+            let arrivals =
+                || self.history.leads.iter().filter(same).map(|other| other.deployment).filter(|d| wanted.contains(d));
             let rank = |d: &usize| {
                 let d = &self.history.deployments[*d];
                 (d.finished, &d.key, &d.service, &d.place)

@@ -27,7 +27,10 @@ const NOW: &str = "2026-02-01T00:00:00Z";
 enum Step {
     Send(Vec<Value>),
     /// An operator corrects links, or takes that back.
-    Correct { incident: (String, String), deployments: Option<Vec<Value>> },
+    Correct {
+        incident: (String, String),
+        deployments: Option<Vec<Value>>,
+    },
     Ask(Question),
 }
 
@@ -100,7 +103,8 @@ impl Case {
                 }
                 Step::Correct { incident, deployments } => {
                     clock.advance(Duration::from_secs(1));
-                    let path = format!("/api/v1/incidents/{}/links?source={}", incident.1, incident.0.replace('/', "%2F"));
+                    let path =
+                        format!("/api/v1/incidents/{}/links?source={}", incident.1, incident.0.replace('/', "%2F"));
                     let request = match deployments {
                         Some(named) => TestRequest::put().uri(&path).set_json(json!({"deployments": named})),
                         None => TestRequest::delete().uri(&path),
@@ -108,7 +112,11 @@ impl Case {
                     // Refused: the incident, or a deployment, has not been heard of yet.
                     if call(request).await.0 == StatusCode::OK {
                         let at = clock.now().micros();
-                        corrections.push(Correction { at, incident: incident.clone(), deployments: deployments.clone() });
+                        corrections.push(Correction {
+                            at,
+                            incident: incident.clone(),
+                            deployments: deployments.clone(),
+                        });
                     }
                 }
                 Step::Ask(question) => {
@@ -144,7 +152,8 @@ impl Case {
             while from < self.steps.len() {
                 let mut fewer = self.clone();
                 fewer.steps.drain(from..(from + size).min(self.steps.len()));
-                let asked = Self { steps: [fewer.steps.as_slice(), &[Step::Ask(question.clone())]].concat(), ..fewer.clone() };
+                let asked =
+                    Self { steps: [fewer.steps.as_slice(), &[Step::Ask(question.clone())]].concat(), ..fewer.clone() };
                 match asked.run(&Database::sqlite().await.url).await {
                     Err(wrong) if wrong.question.path() == question.path() => {
                         (self, differences) = (fewer, wrong.differences);

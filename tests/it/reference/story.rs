@@ -160,7 +160,19 @@ impl Story {
             let version = (self.says.0 && (named || correct)).then(|| format!("v{}", random.below(4)));
             let commit = (self.says.1 && (named || correct)).then(|| self.any_sha(random));
             let time = if message == 0 { at } else { at + (random.below(40) as i64 - 12) * HOUR / 4 + message as i64 };
-            let outcome = one(random, &["in_progress", "succeeded", "succeeded", "succeeded", "succeeded", "succeeded", "failed", "cancelled"]);
+            let outcome = one(
+                random,
+                &[
+                    "in_progress",
+                    "succeeded",
+                    "succeeded",
+                    "succeeded",
+                    "succeeded",
+                    "succeeded",
+                    "failed",
+                    "cancelled",
+                ],
+            );
             let changes = maybe(random, 22, |random| {
                 let changes = (0..1 + random.below(3)).map(|_| self.named_change(time, random));
                 changes.collect::<Vec<_>>()
@@ -245,7 +257,11 @@ impl Story {
         let times = self.times(random.below(4), random);
         for (message, time) in times.into_iter().enumerate() {
             let life = ["opened", "resolved", "reopened", "resolved", "opened"];
-            let status = if chance(random, 75) { life[message] } else { one(random, &["acknowledged", "resolved", "withdrawn", "reopened"]) };
+            let status = if chance(random, 75) {
+                life[message]
+            } else {
+                one(random, &["acknowledged", "resolved", "withdrawn", "reopened"])
+            };
             let named = maybe(random, 22, |random| {
                 (0..1 + random.below(2)).map(|_| self.reference(random)).collect::<Vec<_>>()
             });
@@ -272,7 +288,9 @@ impl Story {
     }
 
     pub fn question_about(&self, whose: Whose, random: &mut Random) -> Question {
-        let zone = maybe(random, 50, |random| one(random, &["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata"]));
+        let zone = maybe(random, 50, |random| {
+            one(random, &["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata"])
+        });
         Question {
             whose,
             place: match random.below(10) {

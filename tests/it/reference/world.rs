@@ -47,7 +47,8 @@ impl World {
         yaml += if self.services.is_empty() { "services: []\n" } else { "services:\n" };
         for service in &self.services {
             let team = service.team.map(|team| format!(", team: {team}")).unwrap_or_default();
-            let repository = service.repository.as_ref().map(|name| format!(", repository: {name}")).unwrap_or_default();
+            let repository =
+                service.repository.as_ref().map(|name| format!(", repository: {name}")).unwrap_or_default();
             let paths = if service.paths.is_empty() { String::new() } else { format!(", paths: {:?}", service.paths) };
             writeln!(yaml, "  - {{name: {}{team}{repository}{paths}}}", service.name).unwrap();
         }
