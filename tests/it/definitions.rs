@@ -63,6 +63,7 @@ fn incident(id: &str, status: &str, time: &str) -> Value {
     json!({"type": "incident", "source": "pager", "id": id, "time": time, "service": "checkout", "status": status})
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is written where it is given")]
 fn with(mut event: Value, fields: Value) -> Value {
     event.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     event

@@ -178,6 +178,7 @@ struct Plain {
     withdrawn: u64,
 }
 
+#[expect(clippy::too_many_lines, reason = "every number once")]
 fn plain(all: &[Derived], wanted: impl Fn(&str, &str) -> bool, window: Window, arrival: Arrival) -> Plain {
     let mut plain = Plain::default();
     let rows: Vec<&DeploymentRow> = all.iter().flat_map(|one| &one.deployments).collect();

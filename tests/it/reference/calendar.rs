@@ -22,7 +22,7 @@ impl Calendar {
         let noon_before = date.and_hms_opt(0, 0, 0).unwrap().and_utc().timestamp_micros() - 96 * QUARTER;
         let (mut no, mut yes) = (0, 192);
         while yes - no > 1 {
-            let middle = (no + yes) / 2;
+            let middle = i64::midpoint(no, yes);
             if self.date(noon_before + middle * QUARTER) >= date { yes = middle } else { no = middle }
         }
         noon_before + yes * QUARTER

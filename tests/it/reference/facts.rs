@@ -130,18 +130,17 @@ fn all<'a>(facts: &[&'a Value], field: &str) -> Vec<&'a Value> {
 }
 
 /// One id in one service and environment is one deployment, however many messages it has.
-pub fn deployments(events: &[&Value], world: &World) -> Vec<Deployment> {
+pub fn deployments(events: &[&Value]) -> Vec<Deployment> {
     let name = |event: &Value| (key(event), required(event, "service"), required(event, "environment"));
     let things = things(events, "deployment", name);
-    let mut deployments: Vec<Deployment> =
-        things.into_iter().map(|(name, facts)| deployment(name, &facts, world)).collect();
+    let mut deployments: Vec<Deployment> = things.into_iter().map(|(name, facts)| deployment(name, &facts)).collect();
     // In order of their finish, else of their start.
     deployments
         .sort_by_key(|d| (d.finished.or(d.started), d.started, d.key.clone(), d.service.clone(), d.place.clone()));
     deployments
 }
 
-fn deployment((key, service, place): (Key, String, String), facts: &[&Value], world: &World) -> Deployment {
+fn deployment((key, service, place): (Key, String, String), facts: &[&Value]) -> Deployment {
     let first_with = |outcome: &str| facts.iter().find(|fact| fact["outcome"] == outcome).map(|fact| time(fact));
     // What succeeded once did; else the last word on how it ended counts.
     let ends = || facts.iter().rev().map(|fact| required(fact, "outcome")).find(|outcome| outcome != "in_progress");
@@ -165,7 +164,7 @@ fn deployment((key, service, place): (Key, String, String), facts: &[&Value], wo
             }
         }
     }
-    let (environment, tier) = world.environment(&place);
+    let (environment, tier) = World::environment(&place);
     Deployment {
         version: newest_text(facts, "/version"),
         commit: newest_text(facts, "/commit"),

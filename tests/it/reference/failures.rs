@@ -32,7 +32,7 @@ impl<'a> History<'a> {
     pub fn of(events: &[&Value], corrections: &[Correction], world: &'a World) -> Self {
         let mut history = Self {
             world,
-            deployments: facts::deployments(events, world),
+            deployments: facts::deployments(events),
             changes: facts::changes(events),
             incidents: facts::incidents(events, corrections),
             leads: Vec::new(),
@@ -144,7 +144,7 @@ impl<'a> History<'a> {
     /// In the incident's environment, or in any of production where it names none.
     fn concerns(&self, incident: &Incident, d: usize) -> bool {
         match &incident.environment {
-            Some(raw) => self.world.environment(raw).0 == self.deployments[d].environment,
+            Some(raw) => World::environment(raw).0 == self.deployments[d].environment,
             None => self.deployments[d].tier == "production",
         }
     }

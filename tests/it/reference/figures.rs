@@ -1,6 +1,7 @@
 //! A question, and what has to be answered: the table of the definitions, row by row.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 
 use serde_json::{Value, json};
 
@@ -100,7 +101,7 @@ impl Question {
     pub fn path(&self) -> String {
         let time = |at: i64| chrono::DateTime::from_timestamp_micros(at).unwrap().format("%Y-%m-%dT%H:%M:%S%.6fZ");
         let mut path = String::from(if self.bucket.is_some() { "/api/v1/dora/series" } else { "/api/v1/dora" });
-        path += &format!("?from={}&to={}", time(self.window.0), time(self.window.1));
+        write!(path, "?from={}&to={}", time(self.window.0), time(self.window.1)).unwrap();
         let place = match self.place {
             Place::Production => (None, None),
             Place::Tier(tier) => (Some(tier), None),
@@ -156,7 +157,7 @@ impl<'a> Asked<'a> {
         let place = match self.question.place {
             Place::Production => tier == "production",
             Place::Tier(asked) => tier == asked,
-            Place::Environment(name) => environment == self.history.world.environment(name).0,
+            Place::Environment(name) => environment == World::environment(name).0,
         };
         place
             && match &self.question.whose {
@@ -204,7 +205,7 @@ impl<'a> Asked<'a> {
             };
             match deployment.outcome.as_str() {
                 _ if self.reached(d) && no_rollbacks && self.history.kind(d) == "rollback" => {
-                    rows.leave_out("rollback")
+                    rows.leave_out("rollback");
                 }
                 _ if self.reached(d) => {
                     rows.at.push(at);
@@ -277,7 +278,7 @@ impl<'a> Asked<'a> {
         } else {
             "no change of this window gives a lead time: see excluded"
         };
-        self.duration(&rows, self.question.percentile.unwrap_or("50"), empty)
+        Self::duration(&rows, self.question.percentile.unwrap_or("50"), empty)
     }
 
     fn recovery(&self, window: (i64, i64)) -> Value {
@@ -287,7 +288,7 @@ impl<'a> Asked<'a> {
             rows.lasting(self.history.deployments[d].finished.unwrap(), failure.restored, window);
         }
         let empty = "no failed deployment was restored in this window";
-        let figure = self.duration(&rows, self.question.percentile.unwrap_or("50"), empty);
+        let figure = Self::duration(&rows, self.question.percentile.unwrap_or("50"), empty);
         self.with_open(figure, &rows, window)
     }
 
@@ -305,7 +306,7 @@ impl<'a> Asked<'a> {
                 resolved => rows.lasting(incident.started, resolved, window),
             }
         }
-        let mut figure = self.duration(&rows, "mean", "no incident was resolved in this window");
+        let mut figure = Self::duration(&rows, "mean", "no incident was resolved in this window");
         figure["median"] = json!(percentile(&rows.values, 50.0).map(|micros| micros / 1e6));
         self.with_open(figure, &rows, window)
     }
@@ -321,7 +322,7 @@ impl<'a> Asked<'a> {
             incident.services.iter().map(String::as_str).collect()
         };
         let wants = |service: Option<&str>| {
-            let named = incident.environment.as_deref().map(|raw| self.history.world.environment(raw));
+            let named = incident.environment.as_deref().map(|raw| World::environment(raw));
             let linked = service.and_then(linked).map(|d| (deployments[*d].environment.as_str(), deployments[*d].tier));
             let (environment, tier) = named.or(linked).unwrap_or(("production", "production"));
             self.wants(service, environment, tier)
@@ -329,7 +330,7 @@ impl<'a> Asked<'a> {
         if services.is_empty() { wants(None) } else { services.into_iter().any(|service| wants(Some(service))) }
     }
 
-    fn duration(&self, rows: &Rows, center: &str, empty: &str) -> Value {
+    fn duration(rows: &Rows, center: &str, empty: &str) -> Value {
         let micros = match center {
             "mean" => mean(&rows.values),
             p => percentile(&rows.values, p.parse().unwrap()),

@@ -2,6 +2,14 @@
 //! the definitions alone (`facts.rs`, `failures.rs`, `leads.rs`, `figures.rs`). Thousands of random
 //! histories (`story.rs`) arrive in random order, in parts and twice, with questions in between.
 
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "the numbers of small histories"
+)]
+
 mod calendar;
 mod facts;
 mod failures;

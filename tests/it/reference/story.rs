@@ -153,7 +153,7 @@ impl Story {
         self.deployments.push(name);
         let anonymous = chance(random, 4);
         let at = self.time(random);
-        for message in 0..1 + random.below(6).saturating_sub(3) {
+        for message in 0..=random.below(6).saturating_sub(3) {
             // The first message says what it is; later ones, which may be of earlier, correct it.
             let named = message == 0 && !anonymous;
             let correct = !anonymous && chance(random, 10);
@@ -174,7 +174,7 @@ impl Story {
                 ],
             );
             let changes = maybe(random, 22, |random| {
-                let changes = (0..1 + random.below(3)).map(|_| self.named_change(time, random));
+                let changes = (0..=random.below(3)).map(|_| self.named_change(time, random));
                 changes.collect::<Vec<_>>()
             });
             let rolls_back = maybe(random, 6, |random| {
@@ -207,7 +207,7 @@ impl Story {
         for (message, time) in self.times(random.below(2), random).into_iter().enumerate() {
             let paths = maybe(random, 50, |random| {
                 let paths = ["a/x", "a/y/z", "b/x", "shared.txt", "README.md"];
-                (0..1 + random.below(2)).map(|_| one(random, &paths)).collect::<Vec<_>>()
+                (0..=random.below(2)).map(|_| one(random, &paths)).collect::<Vec<_>>()
             });
             let mut request = json!({
                 "number": 7,
@@ -216,9 +216,8 @@ impl Story {
                 "opened_at": maybe(random, 40, |random| Self::near_text(at, 48, random)),
             });
             request.as_object_mut().unwrap().retain(|_, value| !value.is_null());
-            let authored = maybe(random, 75, |random| match chance(random, 15) {
-                true => Self::text(at - 5_000_000, random),
-                false => Self::near_text(at, 72, random),
+            let authored = maybe(random, 75, |random| {
+                if chance(random, 15) { Self::text(at - 5_000_000, random) } else { Self::near_text(at, 72, random) }
             });
             self.tell(json!({
                 "type": "change", "source": one(random, &["git", "hub"]), "id": format!("{}-{message}", self.sha(sha)),
@@ -226,9 +225,8 @@ impl Story {
                 "authored_at": authored,
                 "committed_at": maybe(random, 60, |random| Self::near_text(at, 24, random)),
                 "merged_at": maybe(random, 50, |random| Self::text(at, random)),
-                "service": maybe(random, 15, |random| match chance(random, 70) {
-                    true => one(random, &self.services),
-                    false => self.name.clone(),
+                "service": maybe(random, 15, |random| {
+                    if chance(random, 70) { one(random, &self.services) } else { self.name.clone() }
                 }),
                 "merge": chance(random, 10).then_some(true),
                 "paths": paths,
@@ -262,11 +260,10 @@ impl Story {
             } else {
                 one(random, &["acknowledged", "resolved", "withdrawn", "reopened"])
             };
-            let named = maybe(random, 22, |random| {
-                (0..1 + random.below(2)).map(|_| self.reference(random)).collect::<Vec<_>>()
-            });
+            let named =
+                maybe(random, 22, |random| (0..=random.below(2)).map(|_| self.reference(random)).collect::<Vec<_>>());
             let several = maybe(random, 15, |random| {
-                (0..1 + random.below(2)).map(|_| one(random, &self.services)).collect::<Vec<_>>()
+                (0..=random.below(2)).map(|_| one(random, &self.services)).collect::<Vec<_>>()
             });
             self.tell(json!({
                 "type": "incident", "source": source, "id": id, "time": Self::text(time, random), "status": status,

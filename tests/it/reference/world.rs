@@ -56,7 +56,7 @@ impl World {
     }
 
     /// The configured name and the tier of an environment as a source names it.
-    pub fn environment(&self, raw: &str) -> (&'static str, &'static str) {
+    pub fn environment(raw: &str) -> (&'static str, &'static str) {
         ENVIRONMENTS.iter().find(|(name, ..)| *name == raw).map(|(_, name, tier)| (*name, *tier)).unwrap()
     }
 
