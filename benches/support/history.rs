@@ -183,6 +183,7 @@ fn an_incident(service: &str, step: usize, deployed: i64, dice: &mut Dice) -> In
     Incident {
         key: EntityKey { source: "pager".to_owned(), id: format!("{service}-{step}") },
         service: Some(service.to_owned()),
+        other_services: Vec::new(),
         environment: Some("production".to_owned()),
         status: IncidentStatus::Resolved,
         severity: None,
@@ -190,6 +191,7 @@ fn an_incident(service: &str, step: usize, deployed: i64, dice: &mut Dice) -> In
         url: None,
         started_at: Timestamp::from_micros(began),
         start_unknown: false,
+        detected_at: None,
         acknowledged_at: None,
         resolved_at: Some(Timestamp::from_micros(began + 600 * SECOND + dice.below(2 * HOUR))),
         deployments: Vec::new(),

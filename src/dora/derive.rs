@@ -120,11 +120,12 @@ fn plain_row(deployment: &Deployment, rules: &Rules) -> DeploymentRow {
         version: deployment.version.clone(),
         commit: deployment.commit.clone(),
         outcome: deployment.outcome,
-        kind: deployment.kind.unwrap_or(DeploymentKind::Planned),
+        kind: deployment.declared_kind().unwrap_or(DeploymentKind::Planned),
         kind_inferred: false,
         started_at: deployment.started_at,
         finished_at: deployment.finished_at,
         rolls_back: deployment.rolls_back.clone(),
+        took_away: Vec::new(),
         because: Vec::new(),
         restored: None,
         partial: false,
@@ -132,10 +133,7 @@ fn plain_row(deployment: &Deployment, rules: &Rules) -> DeploymentRow {
 }
 
 fn row_of(work: &Work<'_>, incident: &Incident, links: failure::Links) -> Option<IncidentRow> {
-    let ours = match &incident.service {
-        Some(service) => service == work.service,
-        None => !links.is_empty(),
-    };
+    let ours = incident.affects(work.service) || (incident.service.is_none() && !links.is_empty());
     ours.then(|| incident_row(incident, work.rules, links, &work.rows))
 }
 
@@ -151,12 +149,14 @@ fn incident_row(incident: &Incident, rules: &Rules, links: failure::Links, rows:
     IncidentRow {
         key: incident.key.clone(),
         service: incident.service.clone(),
+        other_services: incident.other_services.clone(),
         environment: named.or(linked).unwrap_or_else(|| rules.default_environment()).to_owned(),
         title: incident.title.clone(),
         severity: incident.severity.clone(),
         status: incident.status,
         started_at: incident.started_at,
         start_unknown: incident.start_unknown,
+        detected_at: incident.detected_at,
         resolved_at: incident.resolved_at,
         links,
     }

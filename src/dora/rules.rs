@@ -24,7 +24,7 @@ pub struct Rules {
 
 /// Grows when the derivation, or the form in which its rows are kept, changes: then everything is
 /// derived anew.
-const DERIVATION: u32 = 1;
+const DERIVATION: u32 = 2;
 
 struct ServiceRules {
     repository: Option<String>,

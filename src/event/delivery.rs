@@ -300,12 +300,18 @@ pub struct IncidentEvent {
     pub time: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
+    /// What else is affected; only beside `service`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_services: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
     pub status: IncidentStatus,
     /// When the trouble began, where the source knows it to differ from `time` of the opening.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
+    /// When somebody or something noticed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detected_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -326,8 +332,10 @@ impl IncidentEvent {
             time,
             status,
             service: None,
+            other_services: Vec::new(),
             environment: None,
             started_at: None,
+            detected_at: None,
             severity: None,
             title: None,
             url: None,

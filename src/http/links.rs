@@ -184,7 +184,7 @@ async fn check(app: &App, incident: &Incident, said: &CorrectLinks) -> Result<()
         if (&named.id, &named.version, &named.commit) == (&None, &None, &None) {
             return wrong(pointer, "names no deployment: give id and source, or version, or commit");
         }
-        if !history::knows_deployment(&mut conn, incident.service.as_deref(), named).await? {
+        if !history::knows_named(&mut conn, incident, named).await? {
             return wrong(pointer, "no such deployment is known; GET /api/v1/deployments lists them");
         }
     }

@@ -128,18 +128,16 @@ impl Incident<'_> {
         let environment = label(&settings.environment_label);
         let short = |(_, value): &(&&str, &&str)| value.len() <= MAX_LABEL_BYTES;
         let attributes = labels.iter().filter(short).take(MAX_LABELS);
+        let key = EntityKey { source: SOURCE.to_owned(), id: format!("{fingerprint}/{started}") };
         let event = IncidentEvent {
-            key: EntityKey { source: SOURCE.to_owned(), id: format!("{fingerprint}/{started}") },
-            time: at.unwrap_or(context.received_at),
             service: label(&settings.service_label),
             environment: environment.map(|name| context.environments.canonical(&name).to_owned()),
-            status,
             started_at: Some(*started),
             severity: label(&settings.severity_label),
             title: title.map(|&title| title.to_owned()),
             url,
-            deployments: Vec::new(),
             attributes: attributes.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            ..IncidentEvent::new(key, at.unwrap_or(context.received_at), status)
         };
         let status = if status == IncidentStatus::Resolved { "r" } else { "f" };
         let at = at.map(|at| at.to_string()).unwrap_or_default();

@@ -172,19 +172,9 @@ mod tests {
     use crate::time::Timestamp;
 
     fn incident(id: &str) -> DeliveryEvent {
-        DeliveryEvent::Incident(IncidentEvent {
-            key: EntityKey { source: "api".to_owned(), id: id.to_owned() },
-            time: Timestamp::from_seconds(1_767_609_000),
-            service: None,
-            environment: None,
-            status: IncidentStatus::Opened,
-            started_at: None,
-            severity: None,
-            title: None,
-            url: None,
-            deployments: Vec::new(),
-            attributes: std::collections::BTreeMap::new(),
-        })
+        let key = EntityKey { source: "api".to_owned(), id: id.to_owned() };
+        let time = Timestamp::from_seconds(1_767_609_000);
+        DeliveryEvent::Incident(IncidentEvent::new(key, time, IncidentStatus::Opened))
     }
 
     fn pending() -> Pending {

@@ -91,17 +91,9 @@ pub fn change(sha: &str, authored: &str, merged: &str) -> ChangeEvent {
 
 pub fn incident(id: &str, status: IncidentStatus, time: &str) -> IncidentEvent {
     IncidentEvent {
-        key: key(id),
-        time: at(time),
         service: Some("checkout".to_owned()),
         environment: Some("production".to_owned()),
-        status,
-        started_at: None,
-        severity: None,
-        title: None,
-        url: None,
-        deployments: Vec::new(),
-        attributes: BTreeMap::new(),
+        ..IncidentEvent::new(key(id), at(time), status)
     }
 }
 

@@ -216,7 +216,9 @@ pub fn figures(history: &History, window: Window) -> Expected {
         if position.is_none() && !failed {
             continue;
         }
-        let kind = position.map_or(d.kind.unwrap_or(DeploymentKind::Planned), |i| kind(&order, i));
+        // Who names what it undoes declares a rollback, whatever became of it.
+        let named = if d.rolls_back.is_some() { DeploymentKind::Rollback } else { DeploymentKind::Planned };
+        let kind = position.map_or(d.kind.unwrap_or(named), |i| kind(&order, i));
         if window.contains(finished) {
             expected.deployments += 1;
             expected.failed += u64::from(failed);

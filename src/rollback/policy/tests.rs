@@ -199,6 +199,7 @@ fn incident(started_at: Timestamp, resolved_at: Option<Timestamp>) -> Incident {
     Incident {
         key: key("i-9"),
         service: None,
+        other_services: Vec::new(),
         environment: None,
         status: IncidentStatus::Opened,
         severity: None,
@@ -207,6 +208,7 @@ fn incident(started_at: Timestamp, resolved_at: Option<Timestamp>) -> Incident {
         started_at,
         correction: None,
         start_unknown: false,
+        detected_at: None,
         acknowledged_at: None,
         resolved_at,
         deployments: Vec::new(),

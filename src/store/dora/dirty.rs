@@ -10,7 +10,9 @@ use diesel_async::RunQueryDsl;
 use super::NO_SERVICE;
 use crate::event::{DeploymentRef, Incident};
 use crate::store::conn::{batch, on_conn};
-use crate::store::schema::{deployment, dora_dirty, dora_partition, dora_repository, fact, incident};
+use crate::store::schema::{
+    deployment, dora_dirty, dora_partition, dora_repository, fact, incident, incident_reference,
+};
 use crate::store::{Conn, storable};
 
 /// Names per statement, well below the limit of bind parameters.
@@ -59,8 +61,10 @@ pub async fn mark(conn: &mut Conn, touched: Touched) -> QueryResult<()> {
 /// # Errors
 /// The database does not answer.
 pub async fn services_of(conn: &mut Conn, incident: &Incident) -> QueryResult<BTreeSet<String>> {
-    let own = incident.service.as_deref().map_or_else(|| NO_SERVICE.to_owned(), storable);
-    let mut services = BTreeSet::from([own]);
+    let mut services: BTreeSet<String> = incident.services().map(storable).collect();
+    if services.is_empty() {
+        services.insert(NO_SERVICE.to_owned());
+    }
     for named in incident.named_deployments() {
         services.extend(of_named(conn, named).await?);
     }
@@ -100,9 +104,15 @@ pub(super) async fn mark_all(conn: &mut Conn) -> QueryResult<()> {
         let named = incident::table.filter(incident::service.is_not_null());
         named.select(incident::service.assume_not_null()).distinct()
     };
+    let also_troubled = || {
+        let of_services = incident_reference::deployment.like(format!("{}%", reference::SERVICE));
+        incident_reference::table.filter(of_services).select(incident_reference::deployment).distinct()
+    };
     let projected = || dora_partition::table.select(dora_partition::service).distinct();
     services.extend(on_conn!(conn, |c| deployed().load::<String>(c).await)?);
     services.extend(on_conn!(conn, |c| troubled().load::<String>(c).await)?);
+    let named = on_conn!(conn, |c| also_troubled().load::<String>(c).await)?;
+    services.extend(named.iter().filter_map(|named| named.strip_prefix(reference::SERVICE)).map(str::to_owned));
     services.extend(on_conn!(conn, |c| projected().load::<String>(c).await)?);
     mark_services(conn, &services).await
 }
@@ -194,8 +204,11 @@ async fn of_named(conn: &mut Conn, named: &DeploymentRef) -> QueryResult<Vec<Str
     }
 }
 
-/// The names by which `incident_reference` finds the incidents of deployments.
-pub(super) mod reference {
+/// The names by which `incident_reference` finds the incidents of deployments and of services.
+pub(in crate::store) mod reference {
+    /// Before the name of a service.
+    pub const SERVICE: &str = "service ";
+
     use super::{DeploymentRef, SHORT_COMMIT};
 
     pub fn id(id: &str) -> String {
@@ -208,6 +221,11 @@ pub(super) mod reference {
         format!("commit {short}")
     }
 
+    /// Of a service that an incident affects beside its first.
+    pub fn service(service: &str) -> String {
+        format!("{SERVICE}{service}")
+    }
+
     /// `None` for a version, which only the incident's own service can tell.
     pub fn of(named: &DeploymentRef) -> Option<String> {
         match (&named.id, &named.commit) {
@@ -218,7 +236,8 @@ pub(super) mod reference {
     }
 }
 
-/// What an incident calls its deployments.
+/// What an incident calls its deployments, and what else it affects.
 pub fn references(incident: &Incident) -> BTreeSet<String> {
-    incident.named_deployments().iter().filter_map(reference::of).collect()
+    let named = incident.named_deployments().iter().filter_map(reference::of);
+    named.chain(incident.other_services.iter().map(|service| reference::service(service))).collect()
 }

@@ -55,7 +55,8 @@ async fn incidents_of(conn: &mut Conn, service: &str, deployments: &[Deployment]
     let mut states = on_conn!(conn, |c| own().load::<String>(c).await)?;
     let ids = deployments.iter().map(|deployment| reference::id(&deployment.key.id));
     let commits = deployments.iter().filter_map(|deployment| deployment.commit.as_deref()).map(reference::commit);
-    let named: BTreeSet<String> = ids.chain(commits).map(|name| storable(&name)).collect();
+    let names = ids.chain(commits).chain([reference::service(service)]);
+    let named: BTreeSet<String> = names.map(|name| storable(&name)).collect();
     let named: Vec<&String> = named.iter().collect();
     for names in named.chunks(CHUNK) {
         let query = || {

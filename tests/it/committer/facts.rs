@@ -186,17 +186,9 @@ fn story(source: &str) -> Vec<Fact> {
     };
     let incident = |seconds, status| {
         DeliveryEvent::Incident(IncidentEvent {
-            key: name("i"),
-            time: Timestamp::from_seconds(seconds),
             service: Some("checkout".to_owned()),
-            environment: None,
-            status,
-            started_at: None,
-            severity: None,
             title: Some(format!("at {seconds}")),
-            url: None,
-            deployments: Vec::new(),
-            attributes: BTreeMap::new(),
+            ..IncidentEvent::new(name("i"), Timestamp::from_seconds(seconds), status)
         })
     };
     let events = [
