@@ -4,9 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use devpulse::event::{Change, Deployment, DeploymentOutcome, EntityKey, Incident, IncidentStatus, PullRequest};
-use devpulse::store::dora::packed;
-use devpulse::store::schema::{change, deployment, incident};
+use devpulse::dora::repository::Commit;
+use devpulse::event::{
+    Change, Deployment, DeploymentOutcome, EntityKey, Incident, IncidentStatus, Provenance, PullRequest,
+};
+use devpulse::store::dora::repositories;
+use devpulse::store::schema::{change, deployment, dora_change, incident};
 use devpulse::store::{Conn, Store};
 use devpulse::time::Timestamp;
 use diesel::prelude::*;
@@ -170,6 +173,7 @@ fn a_deployment(
         schema: None,
         changes: Vec::new(),
         rolls_back: None,
+        provenance: Provenance::default(),
         attributes: BTreeMap::new(),
     }
 }
@@ -179,6 +183,7 @@ fn an_incident(service: &str, step: usize, deployed: i64, dice: &mut Dice) -> In
     Incident {
         key: EntityKey { source: "pager".to_owned(), id: format!("{service}-{step}") },
         service: Some(service.to_owned()),
+        other_services: Vec::new(),
         environment: Some("production".to_owned()),
         status: IncidentStatus::Resolved,
         severity: None,
@@ -186,6 +191,7 @@ fn an_incident(service: &str, step: usize, deployed: i64, dice: &mut Dice) -> In
         url: None,
         started_at: Timestamp::from_micros(began),
         start_unknown: false,
+        detected_at: None,
         acknowledged_at: None,
         resolved_at: Some(Timestamp::from_micros(began + 600 * SECOND + dice.below(2 * HOUR))),
         deployments: Vec::new(),
@@ -241,8 +247,14 @@ struct ChangeRow {
     authored_at: Option<i64>,
     merged_at: Option<i64>,
     sort_at: i64,
-    packed: Vec<u8>,
     state: String,
+}
+
+#[derive(Clone, Insertable)]
+#[diesel(table_name = dora_change, treat_none_as_default_value = false)]
+struct PieceRow {
+    repository: String,
+    packed: Vec<u8>,
 }
 
 #[derive(Clone, Insertable)]
@@ -273,11 +285,20 @@ async fn insert(conn: &mut Conn, rows: Rows) {
             authored_at: micros(change.authored_at),
             merged_at: micros(change.merged_at),
             sort_at: micros(change.merged_at).unwrap(),
-            packed: packed::pack(change).unwrap(),
             state: json(change),
         })
         .collect();
     insert!(conn, change::table, changes);
+    // As an import sends them.
+    let pieces: Vec<PieceRow> = rows
+        .changes
+        .chunks(500)
+        .map(|changes| PieceRow {
+            repository: changes[0].repository.clone(),
+            packed: repositories::pack(&changes.iter().map(Commit::from).collect::<Vec<_>>()).unwrap(),
+        })
+        .collect();
+    insert!(conn, dora_change::table, pieces);
     let deployments: Vec<DeploymentRow> = rows
         .deployments
         .iter()

@@ -51,7 +51,8 @@ pub async fn run(options: Options, output: Output) -> Result<(), Failure> {
     let Options { by, selection, server } = options;
     let answer = fetch(&server, by, &selection.query()).await?;
     let rows: Vec<Row> = decoded(answer.get("rows"))?;
-    output.show(&answer, || text(by, &rows))
+    let hint = answer.get("hint").and_then(Value::as_str).map(|hint| format!("\n{hint}")).unwrap_or_default();
+    output.show(&answer, || text(by, &rows) + &hint)
 }
 
 /// The whole comparison, all its pages.

@@ -61,10 +61,14 @@ fn row(row: &Value) -> Vec<String> {
         None => version(thing),
     };
     let time = ["/restored_at", "/deployment/finished_at", "/started_at"].into_iter().find_map(|at| row.pointer(at));
+    let reason = cell(row, "/reason").replace('_', " ");
     let end = match row.get("value") {
-        Some(Value::Number(seconds)) => words(Metric::ChangeLeadTime, seconds.as_f64().unwrap_or_default()),
+        Some(Value::Number(seconds)) => {
+            let lasted = words(Metric::ChangeLeadTime, seconds.as_f64().unwrap_or_default());
+            if reason == "-" { lasted } else { format!("{reason}: {lasted}") }
+        }
         Some(Value::Bool(is)) => because(row, *is),
-        _ => cell(row, "/reason").replace('_', " "),
+        _ => reason,
     };
     let end = if end == "-" { "1".to_owned() } else { end };
     let end = match cell(thing, "/no_range").as_str() {
@@ -72,7 +76,18 @@ fn row(row: &Value) -> Vec<String> {
         why => format!("{end}; by merge times, the clone says: {}", why.replace('_', " ")),
     };
     let time = time.and_then(Value::as_str).unwrap_or("-").to_owned();
+    let noticed = row.pointer("/incident/seconds_to_detect").and_then(Value::as_f64);
+    let noticed = noticed.map(|seconds| format!(", noticed after {}", words(Metric::MeanTimeToRecovery, seconds)));
+    let gone = names(thing, "/took_away");
+    let gone = if gone.is_empty() { gone } else { format!(", took away {gone}") };
+    let name = name + &noticed.unwrap_or_default() + &gone;
     vec![time, cell(thing, "/service"), cell(thing, "/environment"), name, end]
+}
+
+/// The ids of a list of names.
+fn names(thing: &Value, at: &str) -> String {
+    let all = thing.pointer(at).and_then(Value::as_array);
+    all.into_iter().flatten().map(|one| cell(one, "/id")).collect::<Vec<_>>().join(", ")
 }
 
 fn version(thing: &Value) -> String {

@@ -51,7 +51,9 @@ pub fn words(metric: Metric, value: f64) -> String {
         Metric::DeploymentFrequency => format!("{} per day", decimal(value)),
         Metric::ChangeFailRate | Metric::ReworkRate => format!("{} %", decimal(value * 100.0)),
         Metric::ChangeLeadTime | Metric::FailedDeploymentRecoveryTime | Metric::MeanTimeToRecovery => {
-            Duration::try_from_secs_f64(value).map_or_else(|_| format!("{value} s"), spoken)
+            let sign = if value < 0.0 { "−" } else { "" };
+            let spoken = Duration::try_from_secs_f64(value.abs()).map_or_else(|_| format!("{} s", value.abs()), spoken);
+            format!("{sign}{spoken}")
         }
     }
 }
@@ -161,6 +163,7 @@ mod tests {
     fn values_have_the_words_of_their_unit() {
         assert_eq!(words(Metric::ChangeLeadTime, 12_000.0), "3 h 20 min");
         assert_eq!(words(Metric::ChangeLeadTime, 0.25), "250 ms");
+        assert_eq!(words(Metric::ChangeLeadTime, -300.0), "−5 min");
         assert_eq!(words(Metric::ChangeFailRate, 0.0556), "5.56 %");
         assert_eq!(words(Metric::ReworkRate, 0.0), "0 %");
         assert_eq!(words(Metric::ReworkRate, 1.0), "100 %");

@@ -26,6 +26,9 @@ pub struct Selection {
     /// IANA name; the team's without it, else UTC
     #[arg(long)]
     pub time_zone: Option<String>,
+    /// The first day of a week, monday to sunday; the team's without it, else monday
+    #[arg(long)]
+    pub week_starts_on: Option<String>,
 }
 
 impl Selection {
@@ -38,6 +41,7 @@ impl Selection {
             ("from", self.from.as_deref()),
             ("to", self.to.as_deref()),
             ("time_zone", self.time_zone.as_deref()),
+            ("week_starts_on", self.week_starts_on.as_deref()),
         ]
     }
 }

@@ -25,12 +25,30 @@ fn page(sources: &Value) -> String {
     if items.is_empty() {
         return "no source is configured, and nothing has come".to_owned();
     }
-    let columns =
-        ["/source", "/last_event_at", "/accepted", "/duplicate", "/skipped", "/invalid", "/failed_signatures"];
+    let columns = [
+        "/source",
+        "/last_event_at",
+        "/accepted",
+        "/duplicate",
+        "/skipped",
+        "/invalid",
+        "/too_large",
+        "/failed_signatures",
+    ];
     let row = |item: &Value| columns.iter().map(|at| cell(item, at)).chain([reasons(item)]).collect();
     let rows: Vec<Vec<String>> = items.iter().map(row).collect();
     table(
-        &["source", "last event", "accepted", "duplicate", "skipped", "invalid", "bad signatures", "skipped because"],
+        &[
+            "source",
+            "last event",
+            "accepted",
+            "duplicate",
+            "skipped",
+            "invalid",
+            "too large",
+            "bad signatures",
+            "skipped because",
+        ],
         &rows,
     )
 }

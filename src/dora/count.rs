@@ -82,6 +82,9 @@ pub struct Judged<'s, 'a> {
     /// What puts it into the window.
     pub at: Timestamp,
     pub verdict: Verdict,
+    /// Microseconds that it lasted, if it did, whether they count or not: until the end of the
+    /// window for what is still open.
+    pub lasted: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
@@ -124,8 +127,8 @@ pub fn judge<'s, 'a>(
                 left_out(part, question.window, &mut each);
             }
         }
-        Metric::FailedDeploymentRecoveryTime => recoveries(selected, question.window, each),
-        Metric::MeanTimeToRecovery => incidents(selected, question.window, each),
+        Metric::FailedDeploymentRecoveryTime => recoveries(selected, question, each),
+        Metric::MeanTimeToRecovery => incidents(selected, question, each),
     }
 }
 
@@ -178,7 +181,7 @@ fn deployments<'s, 'a>(
                 DeploymentOutcome::Cancelled => Verdict::Out(Reason::Cancelled),
                 DeploymentOutcome::Failed | DeploymentOutcome::Succeeded => Verdict::Out(Reason::FailedAttempt),
             };
-            each(Judged { part, subject: Subject::Deployment(index(number)), at: row.at, verdict });
+            each(Judged { part, subject: Subject::Deployment(index(number)), at: row.at, verdict, lasted: None });
         }
     }
 }
@@ -201,12 +204,13 @@ fn leads<'s, 'a>(part: &'s Part<'a>, arrival: Arrival, question: &Question, each
             while let Some(other) = others.next_if(|other| other.lead == lead) {
                 elsewhere |= other.before == (arrival == Arrival::First) && part.wants_elsewhere(other.elsewhere);
             }
+            let lasted = Leads::value(column, row);
             let verdict = match (elsewhere, arrival) {
                 (true, Arrival::First) => Verdict::Out(Reason::Lead(LeadReason::DeployedBefore)),
                 (true, Arrival::Last) => Verdict::Out(Reason::Lead(LeadReason::DeployedLater)),
-                (false, _) => lasted(Leads::value(column, row)),
+                (false, _) => counts(lasted),
             };
-            each(Judged { part, subject: Subject::Lead(lead), at, verdict });
+            each(Judged { part, subject: Subject::Lead(lead), at, verdict, lasted });
         }
     }
 }
@@ -218,12 +222,12 @@ fn left_out<'s, 'a>(part: &'s Part<'a>, window: Window, each: &mut impl FnMut(Ju
             deployed.filter(|deployed| window.contains(deployed.at) && part.wants(deployed.environment))
         {
             let verdict = Verdict::Out(Reason::Lead(row.reason));
-            each(Judged { part, subject: Subject::LeftOut(index(number)), at: *at, verdict });
+            each(Judged { part, subject: Subject::LeftOut(index(number)), at: *at, verdict, lasted: None });
         }
     }
 }
 
-fn lasted(micros: Option<i64>) -> Verdict {
+fn counts(micros: Option<i64>) -> Verdict {
     match micros {
         None => Verdict::Out(Reason::UnknownTime),
         Some(micros) if micros < 0 => Verdict::Out(Reason::Negative),
@@ -231,32 +235,40 @@ fn lasted(micros: Option<i64>) -> Verdict {
     }
 }
 
-/// Something that lasts from `from` on, as seen at the end of the window; `None` where it
-/// concerns another window.
-fn lasting(from: Timestamp, to: Option<Timestamp>, window: Window) -> Option<(Timestamp, Verdict)> {
+/// Something that lasts from `from` on, as seen at the end of the window: what puts it there, what
+/// is said of it, and how long it lasted. `None` where it concerns another window.
+fn lasting(from: Timestamp, to: Option<Timestamp>, question: &Question) -> Option<(Timestamp, Verdict, i64)> {
+    let window = question.window;
     match to {
-        Some(to) if window.contains(to) => Some((to, lasted(Some(to.micros_since(from))))),
+        Some(to) if window.contains(to) => {
+            let lasted = to.micros_since(from);
+            Some((to, counts(Some(lasted)), lasted))
+        }
         Some(to) if to < window.from => None,
-        _ if from < window.to => Some((from, Verdict::Out(Reason::Open))),
+        _ if from < window.to => {
+            Some((from, Verdict::Out(Reason::Open), window.to.min(question.now).micros_since(from)))
+        }
         _ => None,
     }
 }
 
-fn recoveries<'s, 'a>(selected: &'s Selected<'a>, window: Window, mut each: impl FnMut(Judged<'s, 'a>)) {
-    for part in in_months_and_lasting(selected, window) {
+fn recoveries<'s, 'a>(selected: &'s Selected<'a>, question: &Question, mut each: impl FnMut(Judged<'s, 'a>)) {
+    for part in in_months_and_lasting(selected, question.window) {
         for (number, row) in part.partition.deployments.iter().enumerate() {
             if !row.failed || !row.reached() || !part.wants(row.environment) || is_kept_elsewhere(part, row.restored_at)
             {
                 continue;
             }
-            if let Some((at, verdict)) = lasting(row.at, row.restored_at, window) {
-                each(Judged { part, subject: Subject::Deployment(index(number)), at, verdict });
+            if let Some((at, verdict, lasted)) = lasting(row.at, row.restored_at, question) {
+                let subject = Subject::Deployment(index(number));
+                each(Judged { part, subject, at, verdict, lasted: Some(lasted) });
             }
         }
     }
 }
 
-fn incidents<'s, 'a>(selected: &'s Selected<'a>, window: Window, mut each: impl FnMut(Judged<'s, 'a>)) {
+fn incidents<'s, 'a>(selected: &'s Selected<'a>, question: &Question, mut each: impl FnMut(Judged<'s, 'a>)) {
+    let window = question.window;
     let mut seen = HashSet::new();
     for part in in_months_and_lasting(selected, window) {
         for (number, row) in part.partition.incidents.iter().enumerate() {
@@ -268,13 +280,17 @@ fn incidents<'s, 'a>(selected: &'s Selected<'a>, window: Window, mut each: impl 
             }
             let judged = match row.resolved_at {
                 _ if row.withdrawn => {
-                    window.contains(row.started_at).then_some((row.started_at, Verdict::Out(Reason::Withdrawn)))
+                    window.contains(row.started_at).then_some((row.started_at, Verdict::Out(Reason::Withdrawn), None))
                 }
-                Some(at) if row.start_unknown && window.contains(at) => Some((at, Verdict::Out(Reason::UnknownTime))),
-                resolved => lasting(row.started_at, resolved, window),
+                Some(at) if row.start_unknown && window.contains(at) => {
+                    Some((at, Verdict::Out(Reason::UnknownTime), None))
+                }
+                resolved => {
+                    lasting(row.started_at, resolved, question).map(|(at, verdict, lasted)| (at, verdict, Some(lasted)))
+                }
             };
-            if let Some((at, verdict)) = judged {
-                each(Judged { part, subject: Subject::Incident(index(number)), at, verdict });
+            if let Some((at, verdict, lasted)) = judged {
+                each(Judged { part, subject: Subject::Incident(index(number)), at, verdict, lasted });
             }
         }
     }

@@ -4,12 +4,14 @@
 //! reach several; deployments follow each other within one place (service and environment name).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::range::{RangeName, Ranges};
+use super::repository::Repository;
 use super::row::{DeploymentRow, IncidentRow, LeadOut, LeadRow};
 use super::rules::Rules;
 use super::{failure, lead, order};
-use crate::event::{Change, Deployment, DeploymentKind, DeploymentOutcome, EntityKey, Incident};
+use crate::event::{Deployment, DeploymentKind, DeploymentOutcome, EntityKey, Incident};
 use crate::time::Timestamp;
 
 /// All that is known of one service.
@@ -17,8 +19,8 @@ use crate::time::Timestamp;
 pub struct History {
     pub service: String,
     pub deployments: Vec<Deployment>,
-    /// Those of its repositories, and those its deployments name; others do no harm.
-    pub changes: Vec<Change>,
+    /// Those that its changes may come from; others do no harm.
+    pub repositories: Vec<Arc<Repository>>,
     /// Those of the service, those that name no service, and those of other services that name
     /// deployments; others do no harm.
     pub incidents: Vec<Incident>,
@@ -86,7 +88,8 @@ pub fn derive(history: &History, rules: &Rules) -> Derived {
     let links = failure::link_incidents(&mut work, &incidents, &undos);
     let fixes = failure::hotfixes(&mut work, &incidents, &links, &undos);
     failure::restorations(&mut work, &incidents, &links, &undos, &fixes);
-    let lead::Leads { rows: leads, out: leads_out, ranges } = lead::times(&mut work, &history.changes, &history.ranges);
+    let lead::Leads { rows: leads, out: leads_out, ranges } =
+        lead::times(&mut work, &history.repositories, &history.ranges);
     let incidents =
         incidents.iter().zip(links).filter_map(|(incident, links)| row_of(&work, incident, links)).collect();
     Derived { service: history.service.clone(), deployments: work.rows, leads, leads_out, incidents, ranges }
@@ -123,11 +126,12 @@ fn plain_row(deployment: &Deployment, rules: &Rules) -> DeploymentRow {
         version: deployment.version.clone(),
         commit: deployment.commit.clone(),
         outcome: deployment.outcome,
-        kind: deployment.kind.unwrap_or(DeploymentKind::Planned),
+        kind: deployment.declared_kind().unwrap_or(DeploymentKind::Planned),
         kind_inferred: false,
         started_at: deployment.started_at,
         finished_at: deployment.finished_at,
         rolls_back: deployment.rolls_back.clone(),
+        took_away: Vec::new(),
         because: Vec::new(),
         restored: None,
         changes_from: None,
@@ -137,10 +141,7 @@ fn plain_row(deployment: &Deployment, rules: &Rules) -> DeploymentRow {
 }
 
 fn row_of(work: &Work<'_>, incident: &Incident, links: failure::Links) -> Option<IncidentRow> {
-    let ours = match &incident.service {
-        Some(service) => service == work.service,
-        None => !links.is_empty(),
-    };
+    let ours = incident.affects(work.service) || (incident.service.is_none() && !links.is_empty());
     ours.then(|| incident_row(incident, work.rules, links, &work.rows))
 }
 
@@ -156,12 +157,14 @@ fn incident_row(incident: &Incident, rules: &Rules, links: failure::Links, rows:
     IncidentRow {
         key: incident.key.clone(),
         service: incident.service.clone(),
+        other_services: incident.other_services.clone(),
         environment: named.or(linked).unwrap_or_else(|| rules.default_environment()).to_owned(),
         title: incident.title.clone(),
         severity: incident.severity.clone(),
         status: incident.status,
         started_at: incident.started_at,
         start_unknown: incident.start_unknown,
+        detected_at: incident.detected_at,
         resolved_at: incident.resolved_at,
         links,
     }

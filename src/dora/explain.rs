@@ -25,7 +25,8 @@ pub struct Row {
     pub deployment: Option<DeploymentName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident: Option<IncidentName>,
-    /// Seconds, or whether the deployment failed or was unplanned.
+    /// Seconds, or whether the deployment failed or was unplanned. Of a row that is left out: the
+    /// seconds by which it ended before it began, as a negative number, or how long it is open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<Shown>,
     /// Where the interval begins: the change's time, the failed deployment's finish, the incident's start.
@@ -72,6 +73,7 @@ pub struct DeploymentName {
     pub kind: DeploymentKind,
     /// The kind was concluded from the order of versions, not declared.
     pub kind_inferred: bool,
+    /// The failed deployment that this rollback undoes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rolls_back: Option<EntityKey>,
     /// Where its changes come from; missing where it brought none, or none are known.
@@ -85,16 +87,27 @@ pub struct DeploymentName {
     pub no_range: Option<NoRange>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_range_detail: Option<&'static str>,
+    /// Every deployment that is gone with it, oldest first: each may have been the one that failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub took_away: Vec<EntityKey>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct IncidentName {
     #[serde(flatten)]
     pub key: EntityKey,
     pub service: Option<String>,
+    /// What else is affected.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_services: Vec<String>,
     pub environment: String,
     pub title: Option<String>,
     pub severity: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detected_at: Option<Timestamp>,
+    /// From its start until it was noticed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds_to_detect: Option<f64>,
 }
 
 /// Where a row stands: those counted first, each part in order of time.
@@ -240,8 +253,16 @@ fn excluded_row(row: &Judged<'_, '_>, named: &Named<'_>, reason: Reason) -> Row 
     let mut shown = plain(named);
     shown.reason = Some(reason);
     shown.detail = Some(detail(reason));
-    if reason == Reason::Open {
-        shown.started_at = Some(row.at);
+    if let (Reason::Negative | Reason::Open, Some(micros)) = (reason, row.lasted) {
+        shown.value = Some(Shown::Seconds(signed_float(micros) / 1e6));
+    }
+    match (reason, named) {
+        (Reason::Open, _) => shown.started_at = Some(row.at),
+        (Reason::Negative, named) => {
+            shown.started_at = row.lasted.map(|micros| Timestamp::from_micros(row.at.micros().saturating_sub(micros)));
+            shown.restored_at = Some(row.at).filter(|_| !matches!(named, Named::Change { .. }));
+        }
+        _ => {}
     }
     shown
 }
@@ -289,18 +310,23 @@ impl DeploymentName {
             partial: row.partial,
             no_range: row.no_range,
             no_range_detail: row.no_range.map(NoRange::text),
+            took_away: row.took_away.clone(),
         }
     }
 }
 
 impl IncidentName {
     fn of(row: &IncidentRow) -> Self {
+        let known = row.detected_at.filter(|_| !row.start_unknown);
         Self {
             key: row.key.clone(),
             service: row.service.clone(),
+            other_services: row.other_services.clone(),
             environment: row.environment.clone(),
             title: row.title.clone(),
             severity: row.severity.clone(),
+            detected_at: row.detected_at,
+            seconds_to_detect: known.map(|at| signed_float(at.micros_since(row.started_at)) / 1e6),
         }
     }
 }

@@ -48,13 +48,17 @@ pub(super) fn rollbacks(work: &mut Work<'_>) -> Vec<Undo> {
                 None => (step.undoes.and_then(at), LinkKind::Rollback),
             };
             let by = current.key.clone();
-            let removed = (step.took_away_from.unwrap_or(position)..position).filter_map(at).collect();
+            let removed: Vec<usize> = (step.took_away_from.unwrap_or(position)..position).filter_map(at).collect();
+            let gone = removed.iter().filter_map(|gone| work.rows.get(*gone)).map(|gone| gone.key.clone()).collect();
             if let Some(failed) = undone.and_then(|undone| work.rows.get_mut(undone)) {
                 failed.because.push(Because::deployment(Cause::Rollback, &by, link));
                 let undone = failed.key.clone();
                 if let Some(current) = work.rows.get_mut(*row) {
                     current.rolls_back = Some(undone);
                 }
+            }
+            if let Some(current) = work.rows.get_mut(*row) {
+                current.took_away = gone;
             }
             undos.push(Undo { by: *row, undone, removed });
         }
@@ -89,7 +93,7 @@ fn links_of(work: &Work<'_>, index: &Index, incident: &Incident, undos: &[Undo])
         named.dedup();
         return named.into_iter().map(|row| (row, said)).collect();
     }
-    if incident.service.as_deref() != Some(work.service) {
+    if !incident.affects(work.service) {
         return Vec::new();
     }
     let undone = undos.iter().filter_map(|undo| undone_during(work, incident, undo)).min();
@@ -160,7 +164,7 @@ impl Index {
             // Without a source: the incident's own, which may number deployments too; else any.
             let source = named.source.as_ref().unwrap_or(&incident.key.source);
             let mut rows: Vec<usize> = rows.collect();
-            let ours = named.source.is_none() && incident.service.as_deref() == Some(work.service);
+            let ours = named.source.is_none() && incident.affects(work.service);
             if !ours || rows.iter().any(|row| of(source, *row)) {
                 rows.retain(|row| of(source, *row));
             }
@@ -169,7 +173,7 @@ impl Index {
             return if concerned.is_empty() { rows } else { concerned };
         }
         // Without a service, a version could be anybody's.
-        let ours = incident.service.as_deref() == Some(work.service);
+        let ours = incident.affects(work.service);
         let mut rows: Vec<usize> = match (&named.version, &named.commit) {
             (Some(version), _) if ours => self.by_version.get(version).cloned().unwrap_or_default(),
             (None, Some(commit)) if ours || incident.service.is_none() => self.with_commit(commit),

@@ -1,14 +1,16 @@
 //! The changes each deployment brought, with the times that lead time may be counted from.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use super::derive::{Place, Work};
 use super::order::Step;
 use super::range::{ChangesFrom, NoRange, RangeCommit, RangeName, Ranges, is_hash};
+use super::repository::{Commit, Repository};
 use super::row::{LeadOut, LeadReason, LeadRow};
 use super::rules::Ownership;
 use crate::event::landing::dated_by_merge;
-use crate::event::{Change, ChangeRef, Deployment, DeploymentKind};
+use crate::event::{ChangeRef, Deployment, DeploymentKind};
 use crate::time::Timestamp;
 
 #[derive(Default)]
@@ -33,54 +35,26 @@ impl Brought {
     }
 }
 
-/// Changes by name, and those of each repository by when they got onto its main line.
-struct Known<'a> {
-    by_name: HashMap<(&'a str, &'a str), &'a Change>,
-    by_sha: HashMap<&'a str, &'a Change>,
-    merged: BTreeMap<&'a str, Vec<(Timestamp, &'a Change)>>,
-}
+/// Repositories by name.
+struct Known<'a>(BTreeMap<&'a str, &'a Repository>);
 
 impl<'a> Known<'a> {
-    fn of(changes: &'a [Change]) -> Self {
-        let mut merged: BTreeMap<&str, Vec<(Timestamp, &Change)>> = BTreeMap::new();
-        for change in changes {
-            if let Some(at) = merged_at(change) {
-                merged.entry(&change.repository).or_default().push((at, change));
-            }
-        }
-        for changes in merged.values_mut() {
-            changes.sort_by_key(|(at, change)| (*at, &change.sha));
-        }
-        // Forks hold the same sha: the smallest name stands, whatever came first.
-        let mut by_sha: HashMap<&str, &Change> = HashMap::new();
-        for change in changes {
-            let known = by_sha.entry(&change.sha).or_insert(change);
-            if change.repository < known.repository {
-                *known = change;
-            }
-        }
-        let by_name =
-            changes.iter().map(|change| ((change.repository.as_str(), change.sha.as_str()), change)).collect();
-        Self { by_name, by_sha, merged }
+    fn of(repositories: &'a [Arc<Repository>]) -> Self {
+        Self(repositories.iter().map(|repository| (repository.name.as_str(), &**repository)).collect())
     }
 
-    fn named(&self, repository: &str, sha: &str) -> Option<&'a Change> {
-        self.by_name.get(&(repository, sha)).copied()
+    fn named(&self, repository: &str, sha: &str) -> Option<&'a Commit> {
+        self.0.get(repository)?.commit(sha)
+    }
+
+    /// Forks hold the same hash: the smallest name stands.
+    fn with(&self, sha: &str) -> Option<&'a Repository> {
+        self.0.values().copied().find(|repository| repository.commit(sha).is_some())
     }
 }
 
-/// When a change got onto the main line. A pull request that is not merged is not there yet.
-fn merged_at(change: &Change) -> Option<Timestamp> {
-    let request = change.pull_request.as_ref();
-    let merged = change.merged_at.or_else(|| request.and_then(|request| request.merged_at));
-    match (merged, request) {
-        (None, Some(_)) => None,
-        (merged, _) => merged.or(change.committed_at).or(change.authored_at),
-    }
-}
-
-pub(super) fn times(work: &mut Work<'_>, changes: &[Change], ranges: &Ranges) -> Leads {
-    let known = Known::of(changes);
+pub(super) fn times(work: &mut Work<'_>, repositories: &[Arc<Repository>], ranges: &Ranges) -> Leads {
+    let known = Known::of(repositories);
     let mut leads = Leads::default();
     let mut told = Vec::new();
     for place in &work.places {
@@ -102,9 +76,9 @@ struct Walk<'a, 'w> {
     known: &'w Known<'w>,
     ranges: &'w Ranges,
     /// Changes that are there already.
-    seen: HashSet<(String, String)>,
+    seen: HashSet<(&'w str, &'w str)>,
     /// How far each repository's main line is deployed.
-    reached: BTreeMap<String, Timestamp>,
+    reached: BTreeMap<&'w str, Timestamp>,
     leads: &'w mut Leads,
 }
 
@@ -130,12 +104,12 @@ impl<'w> Walk<'_, 'w> {
     }
 
     /// A change that the deployment itself names.
-    fn named(&mut self, row: usize, named: &ChangeRef) {
+    fn named(&mut self, row: usize, named: &'w ChangeRef) {
         let change = self.known.named(&named.repository, &named.sha);
         if change.is_some_and(|change| change.merge) {
             return self.leave_out(row, Some((&named.repository, &named.sha)), LeadReason::MergeCommit);
         }
-        if !self.seen.insert((named.repository.clone(), named.sha.clone())) {
+        if !self.seen.insert((&named.repository, &named.sha)) {
             return self.leave_out(row, Some((&named.repository, &named.sha)), LeadReason::DeployedBefore);
         }
         let mut lead = lead_of(row, &named.repository, &named.sha, change);
@@ -145,7 +119,13 @@ impl<'w> Walk<'_, 'w> {
     }
 
     /// The changes since the deployment before.
-    fn since(&mut self, before: Option<&Deployment>, row: usize, deployment: &Deployment, step: &Step) -> Brought {
+    fn since(
+        &mut self,
+        before: Option<&'w Deployment>,
+        row: usize,
+        deployment: &'w Deployment,
+        step: &Step,
+    ) -> Brought {
         let Some(before) = before else {
             self.leave_out(row, None, LeadReason::FirstDeployment);
             self.advance(deployment, row);
@@ -168,21 +148,18 @@ impl<'w> Walk<'_, 'w> {
             self.leave_out(row, None, LeadReason::NoChangesKnown);
             return Brought { from: None, no_range, partial: true };
         };
-        let reached = self.reached.get(&repository).copied();
-        let complete = self.bring(row, deployment, &repository, reached, until);
+        let reached = self.reached.get(repository.name.as_str()).copied();
+        let complete = self.bring(row, deployment, repository, reached, until);
         self.advance(deployment, row);
         Brought { from: Some(ChangesFrom::MergeTimes), no_range, partial: no_range.is_some() || !(known && complete) }
     }
 
     /// What a clone says about the commits since the deployment before; `None` where there is none.
-    fn range<'d>(
+    fn range(
         &mut self,
-        before: &Deployment,
-        deployment: &'d Deployment,
-    ) -> Option<(&'d str, Result<&'w [RangeCommit], NoRange>)>
-    where
-        'w: 'd,
-    {
+        before: &'w Deployment,
+        deployment: &'w Deployment,
+    ) -> Option<(&'w str, Result<&'w [RangeCommit], NoRange>)> {
         let repository = self.repository(deployment).filter(|name| self.work.rules.has_clone(name))?;
         let same = self.repository(before).is_none_or(|of| of == repository);
         let (Some(from), Some(to), true) = (&before.commit, &deployment.commit, same) else {
@@ -204,12 +181,12 @@ impl<'w> Walk<'_, 'w> {
         Some((repository, found))
     }
 
-    fn bring_range(&mut self, row: usize, repository: &str, commits: &[RangeCommit]) {
+    fn bring_range(&mut self, row: usize, repository: &'w str, commits: &'w [RangeCommit]) {
         let before = self.leads.rows.len();
         for commit in commits {
             let known = self.known.named(repository, &commit.sha);
-            let name = (repository.to_owned(), commit.sha.clone());
-            if !self.work.rules.owns_of_range(self.work.service, known) || !self.seen.insert(name) {
+            let ours = self.work.rules.owns_of_range(self.work.service, repository, known);
+            if !ours || !self.seen.insert((repository, &commit.sha)) {
                 continue;
             }
             let mut lead = lead_of(row, repository, &commit.sha, known);
@@ -224,25 +201,21 @@ impl<'w> Walk<'_, 'w> {
 
     /// The repository that a deployment was built from: as it or the configuration says, else that
     /// of its commit.
-    fn repository<'d>(&self, deployment: &'d Deployment) -> Option<&'d str>
-    where
-        'w: 'd,
-    {
-        let by_commit = || {
-            let change = self.known.by_sha.get(deployment.commit.as_deref()?)?;
-            Some(change.repository.as_str())
-        };
+    fn repository(&self, deployment: &'w Deployment) -> Option<&'w str> {
+        let by_commit = || Some(self.known.with(deployment.commit.as_deref()?)?.name.as_str());
         self.work.rules.repository_of(deployment).or_else(by_commit)
     }
 
     /// The repository, how far a deployment reaches on its main line, and whether its commit is
     /// known there; `None` where no change of the repository is known.
-    fn until(&self, deployment: &Deployment, row: usize) -> Option<(String, Timestamp, bool)> {
-        let repository = self.repository(deployment)?;
-        self.known.merged.get(repository)?;
-        let own = deployment.commit.as_deref().and_then(|sha| self.known.named(repository, sha));
-        let until = own.and_then(merged_at).or_else(|| self.work.began(row))?;
-        Some((repository.to_owned(), until, own.is_some()))
+    fn until(&self, deployment: &'w Deployment, row: usize) -> Option<(&'w Repository, Timestamp, bool)> {
+        let repository = *self.known.0.get(self.repository(deployment)?)?;
+        if !repository.has_landed() {
+            return None;
+        }
+        let own = deployment.commit.as_deref().and_then(|sha| repository.commit(sha));
+        let until = own.and_then(Commit::landed_at).or_else(|| self.work.began(row))?;
+        Some((repository, until, own.is_some()))
     }
 
     /// Answers whether the changes are all that were pushed.
@@ -250,24 +223,20 @@ impl<'w> Walk<'_, 'w> {
         &mut self,
         row: usize,
         deployment: &Deployment,
-        repository: &str,
+        repository: &'w Repository,
         before: Option<Timestamp>,
         until: Timestamp,
     ) -> bool {
-        let merged = self.known.merged.get(repository).map(Vec::as_slice).unwrap_or_default();
         // Nothing deployed from this repository so far: where its changes begin is not known.
         let after = before.map_or(until, |before| before.min(until));
-        let from = merged.partition_point(|(at, _)| *at <= after);
-        let to = merged.partition_point(|(at, _)| *at <= until);
-        let own = deployment.commit.as_deref().and_then(|sha| self.known.named(repository, sha));
-        let range = merged.get(from..to).unwrap_or_default().iter().map(|(_, change)| *change);
+        let own = deployment.commit.as_deref().and_then(|sha| repository.commit(sha));
         let (mut brought, mut complete) = (0_usize, true);
-        for change in range.chain(own) {
+        for change in repository.landed(after, until).chain(own) {
             complete &= !change.partial;
-            if self.seen.contains(&(change.repository.clone(), change.sha.clone())) {
+            if self.seen.contains(&(&*repository.name, &*change.sha)) {
                 continue;
             }
-            brought += usize::from(self.take(row, change));
+            brought += usize::from(self.take(row, &repository.name, change));
         }
         if brought == 0 {
             self.leave_out(row, None, LeadReason::NothingNew);
@@ -276,23 +245,24 @@ impl<'w> Walk<'_, 'w> {
     }
 
     /// Answers whether there is anything to say about the change.
-    fn take(&mut self, row: usize, change: &Change) -> bool {
-        let reason = match self.work.rules.ownership(self.work.service, change) {
+    fn take(&mut self, row: usize, repository: &'w str, change: &'w Commit) -> bool {
+        let reason = match self.work.rules.ownership(self.work.service, repository, change) {
             Ownership::Others => return false,
             _ if change.merge => Some(LeadReason::MergeCommit),
             Ownership::Unknown => Some(LeadReason::PathsUnknown),
             Ownership::Ours => None,
         };
-        self.seen.insert((change.repository.clone(), change.sha.clone()));
+        self.seen.insert((repository, &change.sha));
         match reason {
-            Some(reason) => self.leave_out(row, Some((&change.repository, &change.sha)), reason),
-            None => self.leads.rows.push(lead_of(row, &change.repository, &change.sha, Some(change))),
+            Some(reason) => self.leave_out(row, Some((repository, &change.sha)), reason),
+            None => self.leads.rows.push(lead_of(row, repository, &change.sha, Some(change))),
         }
         true
     }
 
-    fn advance(&mut self, deployment: &Deployment, row: usize) {
+    fn advance(&mut self, deployment: &'w Deployment, row: usize) {
         let Some((repository, until, _)) = self.until(deployment, row) else { return };
+        let repository = repository.name.as_str();
         let reached = self.reached.entry(repository).or_insert(until);
         *reached = (*reached).max(until);
     }
@@ -303,7 +273,7 @@ impl<'w> Walk<'_, 'w> {
     }
 }
 
-fn lead_of(deployment: usize, repository: &str, sha: &str, change: Option<&Change>) -> LeadRow {
+fn lead_of(deployment: usize, repository: &str, sha: &str, change: Option<&Commit>) -> LeadRow {
     let request = change.and_then(|change| change.pull_request.as_ref());
     LeadRow {
         repository: repository.to_owned(),
@@ -319,7 +289,7 @@ fn lead_of(deployment: usize, repository: &str, sha: &str, change: Option<&Chang
 }
 
 /// The first original commit of a squashed pull request, whose own authored time is its merge.
-fn rewritten_from(change: &Change) -> Option<Timestamp> {
+fn rewritten_from(change: &Commit) -> Option<Timestamp> {
     let request = change.pull_request.as_ref()?;
     let (first, merged) = (request.first_commit_at?, request.merged_at?);
     (dated_by_merge(change.authored_at, merged) && first < merged).then_some(first)

@@ -21,6 +21,7 @@ mod order;
 pub mod partition;
 pub mod range;
 pub mod receipt;
+pub mod repository;
 pub mod row;
 pub mod rules;
 mod sample;

@@ -99,7 +99,7 @@ pub(super) fn steps(order: &[&Deployment]) -> Vec<Step> {
         let current = ids.last().copied();
         let goes_back =
             again && current.is_some_and(|c| versions.is_named(c) && versions.first(id) < versions.first(c));
-        let declared = deployment.kind.or(deployment.rolls_back.as_ref().map(|_| DeploymentKind::Rollback));
+        let declared = deployment.declared_kind();
         let inferred = if goes_back { DeploymentKind::Rollback } else { DeploymentKind::Planned };
         let kind = declared.unwrap_or(inferred);
         let mut step =

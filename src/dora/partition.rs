@@ -126,7 +126,7 @@ pub struct Trouble {
     pub resolved_at: Option<Timestamp>,
     /// It was none, and concerns only the month it began in.
     pub withdrawn: bool,
-    /// It names no service, and may be told of by several: by this name it is counted once.
+    /// It names no service or several, and may be told of by several: by this name it is counted once.
     pub shared: Option<(String, String)>,
 }
 

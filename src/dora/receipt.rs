@@ -1,7 +1,7 @@
 //! What an accepted delivery event counts in, and what not, why, and what to do about it.
 
 use super::Metric;
-use crate::event::{Change, Counting, Deployment, DeploymentKind, DeploymentOutcome, Incident, NotCounted};
+use crate::event::{Change, Counting, Deployment, DeploymentKind, DeploymentOutcome, Incident, Joined, NotCounted};
 
 /// The thing an accepted event told of, as it stands now, and what is known around it.
 #[derive(Debug, Clone)]
@@ -38,6 +38,7 @@ pub fn counting(accepted: &Accepted) -> Counting {
     let mut counting = Counting::default();
     match accepted {
         Accepted::Deployment { state, production, earlier, changes_known } => {
+            counting.joined = joined(state);
             if !deployment(&mut counting, state, *production) {
                 return counting;
             }
@@ -55,6 +56,11 @@ fn not(counting: &mut Counting, metrics: &[Metric], reason: &str, fix: Option<&s
         reason: reason.to_owned(),
         fix: fix.map(str::to_owned),
     }));
+}
+
+fn joined(state: &Deployment) -> Option<Joined> {
+    let commit_from = state.provenance.commit_from?;
+    Some(Joined { commit: state.commit.clone()?, repository: state.repository.clone(), commit_from })
 }
 
 const OF_DEPLOYMENTS: [Metric; 4] =
@@ -101,6 +107,10 @@ fn lead_time(counting: &mut Counting, state: &Deployment, earlier: Option<&Deplo
         };
         if state.version.is_some() && (&state.version, &state.commit) == (&earlier.version, &earlier.commit) {
             return out("a redeploy of the same version brings no new changes", None);
+        }
+        if !changes_known && state.commit.is_none() && state.provenance.artifact.is_some() {
+            let reason = "the deployment names an artifact, and no event so far the commit that it was built from";
+            return out(reason, Some("send artifact.packaged of CDEvents with the commit as its change"));
         }
         if !changes_known {
             let reason = "the deployment names no changes, and none of its repository are known";

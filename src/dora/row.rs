@@ -26,6 +26,9 @@ pub struct DeploymentRow {
     pub finished_at: Option<Timestamp>,
     /// The failed deployment that this rollback undoes.
     pub rolls_back: Option<EntityKey>,
+    /// Every deployment that is gone with this rollback, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub took_away: Vec<EntityKey>,
     /// Why it counts as failed; empty while it does not.
     pub because: Vec<Because>,
     /// What ended the failure.
@@ -175,6 +178,8 @@ pub enum LeadReason {
 pub struct IncidentRow {
     pub key: EntityKey,
     pub service: Option<String>,
+    /// What else is affected.
+    pub other_services: Vec<String>,
     pub environment: String,
     pub title: Option<String>,
     pub severity: Option<String>,
@@ -182,6 +187,7 @@ pub struct IncidentRow {
     pub started_at: Timestamp,
     /// `started_at` is when it was first heard of.
     pub start_unknown: bool,
+    pub detected_at: Option<Timestamp>,
     pub resolved_at: Option<Timestamp>,
     /// Indices into [`Derived::deployments`](super::Derived), with how each is known.
     pub links: Vec<(usize, LinkKind)>,

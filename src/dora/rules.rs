@@ -6,9 +6,10 @@ use std::time::Duration;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use sha2::{Digest, Sha256};
 
+use super::repository::Commit;
 use crate::config::model::{Environment, Service, Tier};
 use crate::config::{Config, EnvironmentNames};
-use crate::event::{Change, Deployment};
+use crate::event::Deployment;
 
 /// The name of the environment that counts where the configuration names none of tier production.
 const PRODUCTION: &str = "production";
@@ -25,7 +26,7 @@ pub struct Rules {
 
 /// Grows when the derivation, or the form in which its rows are kept, changes: then everything is
 /// derived anew.
-const DERIVATION: u32 = 2;
+const DERIVATION: u32 = 3;
 
 struct ServiceRules {
     repository: Option<String>,
@@ -50,7 +51,7 @@ impl Rules {
         Self::of(&config.environments, &config.services, config.dora.attribution_window, clones)
     }
 
-    pub(super) fn of(
+    pub(crate) fn of(
         environments: &[Environment],
         services: &[Service],
         attribution_window: Duration,
@@ -126,21 +127,26 @@ impl Rules {
 
     /// Whether a commit of a range is a change of the service. Where the service owns paths, the
     /// range has only those that touch them.
-    pub(super) fn owns_of_range(&self, service: &str, known: Option<&Change>) -> bool {
+    pub(super) fn owns_of_range(&self, service: &str, repository: &str, known: Option<&Commit>) -> bool {
         let by_paths = !self.scope(service).is_empty();
-        by_paths || known.is_none_or(|change| self.ownership(service, change) != Ownership::Others)
+        by_paths || known.is_none_or(|change| self.ownership(service, repository, change) != Ownership::Others)
+    }
+
+    /// Whether a change on its repository's main line may matter to a service that does not name it.
+    pub fn concerns(&self, service: &str, repository: &str, change: &Commit) -> bool {
+        change.partial || self.ownership(service, repository, change) != Ownership::Others
     }
 
     /// Paths decide where both sides know them; else the service that the change names, unless
     /// that is only the name of its repository, which says nothing about who else is built from it.
-    pub(super) fn ownership(&self, service: &str, change: &Change) -> Ownership {
+    pub(super) fn ownership(&self, service: &str, repository: &str, change: &Commit) -> Ownership {
         let globs = self.services.get(service).and_then(|rules| rules.paths.as_ref());
         if let Some(globs) = globs.filter(|_| !change.paths.is_empty()) {
-            let ours = change.paths.iter().any(|path| globs.is_match(path));
+            let ours = change.paths.iter().any(|path| globs.is_match(&**path));
             return if ours { Ownership::Ours } else { Ownership::Others };
         }
         let named = change.service.as_deref();
-        let name_of_repository = change.repository.rsplit('/').next();
+        let name_of_repository = repository.rsplit('/').next();
         match named.filter(|named| self.services.contains_key(*named) || Some(*named) != name_of_repository) {
             Some(named) if named == service => Ownership::Ours,
             Some(_) => Ownership::Others,

@@ -249,7 +249,8 @@ impl Draft {
             start_unknown: row.start_unknown,
             resolved_at: row.resolved_at,
             withdrawn: row.status == IncidentStatus::Withdrawn,
-            shared: row.service.is_none().then(|| (row.key.source.clone(), row.key.id.clone())),
+            shared: (row.service.is_none() || !row.other_services.is_empty())
+                .then(|| (row.key.source.clone(), row.key.id.clone())),
         };
         self.partition.incidents.push(trouble);
         // Links are by the row of a derivation; here nobody could follow them.

@@ -1,6 +1,6 @@
 //! Delivery events: few, precious, kept one by one. Each is a fact about a deployment, a change,
-//! an incident, a pull request, a push or a finding; the state of that thing is a fold over its
-//! facts (`state.rs`, `pull_request.rs`, `push.rs`, `finding.rs`).
+//! an incident, a pull request, a push, a finding or an origin; the state of that thing is a fold
+//! over its facts (`state.rs`, `pull_request.rs`, `push.rs`, `finding.rs`, `origin.rs`).
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::finding::FindingEvent;
+use super::origin::OriginEvent;
 use super::pull_request::PullRequestEvent;
 use super::push::{PushEvent, PushRef};
+use super::sighting::Sighting;
+use super::unread::UnreadEvent;
 use crate::time::Timestamp;
 
 /// Names an incident, or a deployment within its service and environment: `id` is unique within
@@ -30,6 +33,8 @@ pub enum DeliveryEvent {
     PullRequest(PullRequestEvent),
     Push(PushEvent),
     Finding(FindingEvent),
+    Origin(OriginEvent),
+    Unread(UnreadEvent),
 }
 
 impl DeliveryEvent {
@@ -42,6 +47,8 @@ impl DeliveryEvent {
             Self::PullRequest(_) => "pull_request",
             Self::Push(_) => "push",
             Self::Finding(_) => "finding",
+            Self::Origin(_) => "origin",
+            Self::Unread(_) => "unread",
         }
     }
 
@@ -54,6 +61,8 @@ impl DeliveryEvent {
             Self::PullRequest(event) => event.time,
             Self::Push(event) => event.time,
             Self::Finding(event) => event.time,
+            Self::Origin(event) => event.time,
+            Self::Unread(event) => event.time,
         }
     }
 
@@ -66,6 +75,8 @@ impl DeliveryEvent {
             Self::PullRequest(event) => event.time = time,
             Self::Push(event) => event.time = time,
             Self::Finding(event) => event.time = time,
+            Self::Origin(event) => event.time = time,
+            Self::Unread(event) => event.time = time,
         }
     }
 
@@ -78,6 +89,8 @@ impl DeliveryEvent {
             Self::PullRequest(event) => &event.key,
             Self::Push(event) => &event.key,
             Self::Finding(event) => &event.key,
+            Self::Origin(event) => &event.key,
+            Self::Unread(event) => &event.key,
         }
     }
 }
@@ -151,6 +164,14 @@ pub struct DeploymentEvent {
     /// The failed deployment that this rollback undoes, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolls_back: Option<EntityKey>,
+    /// Where the source tells again and again what one of its objects runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sighting: Option<Sighting>,
+    /// The names by which its origin may be known (`origin.rs`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
 }
@@ -180,6 +201,9 @@ impl DeploymentEvent {
             repository: None,
             changes: Vec::new(),
             rolls_back: None,
+            sighting: None,
+            artifact: None,
+            chain: None,
             attributes: BTreeMap::new(),
         }
     }
@@ -276,12 +300,18 @@ pub struct IncidentEvent {
     pub time: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
+    /// What else is affected; only beside `service`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_services: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
     pub status: IncidentStatus,
     /// When the trouble began, where the source knows it to differ from `time` of the opening.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
+    /// When somebody or something noticed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detected_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -302,8 +332,10 @@ impl IncidentEvent {
             time,
             status,
             service: None,
+            other_services: Vec::new(),
             environment: None,
             started_at: None,
+            detected_at: None,
             severity: None,
             title: None,
             url: None,

@@ -1,6 +1,8 @@
 //! Pull requests: what was said about one, and the fold over it. Its times reach the commits that
 //! it became (`landing.rs`).
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::delivery::{EntityKey, PullRequest};
@@ -36,8 +38,10 @@ pub struct PullRequestEvent {
     /// Its commits, oldest first, where the source lists them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commits: Vec<Commit>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub review: Option<Review>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reviews: Vec<Review>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withdrawals: Vec<Withdrawal>,
 }
 
 impl PullRequestEvent {
@@ -55,7 +59,8 @@ impl PullRequestEvent {
             head: None,
             commit_count: None,
             commits: Vec::new(),
-            review: None,
+            reviews: Vec::new(),
+            withdrawals: Vec::new(),
         }
     }
 }
@@ -109,6 +114,13 @@ pub struct Review {
     pub dismissed: bool,
 }
 
+/// Whoever approved it no longer does: what they said before was a review, and is no approval.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Withdrawal {
+    pub reviewer: String,
+    pub at: Timestamp,
+}
+
 /// A pull request as it stands. Keyed by (repository, number).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PullRequestState {
@@ -124,6 +136,8 @@ pub struct PullRequestState {
     pub commits: Vec<Commit>,
     /// In order of their ids.
     pub reviews: Vec<Review>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub withdrawals: BTreeSet<Withdrawal>,
 }
 
 /// `None` when there are no facts.
@@ -141,6 +155,7 @@ pub fn fold_pull_request(facts: &[PullRequestEvent]) -> Option<PullRequestState>
         commit_count: None,
         commits: Vec::new(),
         reviews: Vec::new(),
+        withdrawals: BTreeSet::new(),
     };
     for fact in sorted {
         newer(&mut state.author, fact.author.as_ref());
@@ -155,9 +170,10 @@ pub fn fold_pull_request(facts: &[PullRequestEvent]) -> Option<PullRequestState>
         if !fact.commits.is_empty() {
             state.commits.clone_from(&fact.commits);
         }
-        if let Some(review) = &fact.review {
+        for review in &fact.reviews {
             add_review(&mut state.reviews, review);
         }
+        state.withdrawals.extend(fact.withdrawals.iter().cloned());
     }
     state.reviews.sort_by_key(|review| review.id);
     Some(state)
@@ -188,7 +204,7 @@ impl PullRequestState {
     /// Its times, as the changes that it became carry them.
     pub fn times(&self) -> PullRequest {
         let first_review_at = self.reviews().map(|review| review.at).min();
-        let approvals = self.reviews().filter(|review| review.approved && !review.dismissed);
+        let approvals = self.reviews().filter(|review| review.approved && !review.dismissed && !self.withdrew(review));
         PullRequest {
             number: self.number,
             opened_at: self.open_for_review(first_review_at),
@@ -211,6 +227,19 @@ impl PullRequestState {
     /// Its commits, without those that merge other branches into its own.
     pub fn own_commits(&self) -> impl Iterator<Item = &Commit> {
         self.commits.iter().filter(|commit| !commit.merge)
+    }
+
+    fn withdrew(&self, review: &Review) -> bool {
+        self.withdrawals.iter().any(|later| later.reviewer == review.reviewer && later.at >= review.at)
+    }
+
+    /// Some hosts abbreviate the commit that it became; `known` are commits in full.
+    pub fn complete_commit(&mut self, known: &[&str]) {
+        if let Some(Status::Merged { commit, .. }) = &mut self.status
+            && let Some(full) = known.iter().find(|sha| sha.starts_with(commit.as_str()))
+        {
+            (*full).clone_into(commit);
+        }
     }
 
     /// By somebody else than the author, not by a program, and not after the fact.
@@ -246,7 +275,7 @@ mod tests {
     fn review(id: u64, reviewer: &str, minute: i64, approved: bool) -> PullRequestEvent {
         let reviewer = reviewer.to_owned();
         let review = Review { id, reviewer, bot: false, at: at(minute), approved, dismissed: false };
-        PullRequestEvent { review: Some(review), ..said(minute) }
+        PullRequestEvent { reviews: vec![review], ..said(minute) }
     }
 
     fn times(facts: &[PullRequestEvent]) -> PullRequest {
@@ -272,9 +301,31 @@ mod tests {
     #[test]
     fn a_dismissed_approval_was_a_review_and_is_no_approval() {
         let mut dismissed = review(2, "a", 5, false);
-        dismissed.review.as_mut().unwrap().dismissed = true;
+        dismissed.reviews[0].dismissed = true;
         let known = times(&[review(2, "a", 5, true), dismissed, review(3, "a", 8, true)]);
         assert_eq!((known.first_review_at, known.approved_at), (Some(at(5)), Some(at(8))));
+    }
+
+    #[test]
+    fn an_approval_holds_until_it_is_withdrawn() {
+        let withdrawn = |reviewer: &str, minute| {
+            let withdrawal = Withdrawal { reviewer: reviewer.to_owned(), at: at(minute) };
+            PullRequestEvent { withdrawals: vec![withdrawal], ..said(minute) }
+        };
+        let facts = [review(1, "a", 3, true), withdrawn("a", 5), withdrawn("b", 9), review(2, "a", 8, true)];
+        let known = times(&facts);
+        assert_eq!((known.first_review_at, known.approved_at), (Some(at(3)), Some(at(8))));
+        assert_eq!(times(&facts[..2]).approved_at, None);
+    }
+
+    #[test]
+    fn an_abbreviated_commit_is_completed() {
+        let merged = Status::Merged { at: at(5), commit: "6ca069123978".to_owned() };
+        let mut state = fold_pull_request(&[PullRequestEvent { status: Some(merged), ..said(5) }]).unwrap();
+        state.complete_commit(&["6ca0", "7ca0691239785a61"]);
+        assert_eq!(state.merged().unwrap().1, "6ca069123978");
+        state.complete_commit(&["6ca0691239785a619fa1dce7bf1073f50499cd60"]);
+        assert_eq!(state.merged().unwrap().1, "6ca0691239785a619fa1dce7bf1073f50499cd60");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::delivery::{
     ChangeEvent, ChangeRef, DeploymentEvent, DeploymentKind, DeploymentOutcome, DeploymentRef, EntityKey,
     IncidentEvent, IncidentStatus, LinksEvent, PullRequest, SchemaDeclaration,
 };
+use super::origin::{self, Provenance};
 use super::push::PushRef;
 use crate::time::Timestamp;
 
@@ -37,6 +38,8 @@ pub struct Deployment {
     pub schema: Option<SchemaDeclaration>,
     pub changes: Vec<ChangeRef>,
     pub rolls_back: Option<EntityKey>,
+    #[serde(flatten)]
+    pub provenance: Provenance,
     pub attributes: BTreeMap<String, String>,
 }
 
@@ -44,6 +47,11 @@ impl Deployment {
     /// Where versions follow each other: the environment as the source names it.
     pub fn place(&self) -> &str {
         self.place.as_ref().unwrap_or(&self.environment)
+    }
+
+    /// The kind as declared; what names a deployment that it undoes declares itself a rollback.
+    pub fn declared_kind(&self) -> Option<DeploymentKind> {
+        self.kind.or(self.rolls_back.as_ref().map(|_| DeploymentKind::Rollback))
     }
 }
 
@@ -72,6 +80,9 @@ pub struct Incident {
     #[serde(flatten)]
     pub key: EntityKey,
     pub service: Option<String>,
+    /// What else is affected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_services: Vec<String>,
     pub environment: Option<String>,
     pub status: IncidentStatus,
     pub severity: Option<String>,
@@ -81,6 +92,9 @@ pub struct Incident {
     /// Nobody said when it was opened: `started_at` is when it was first heard of.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub start_unknown: bool,
+    /// When somebody or something noticed, where anybody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detected_at: Option<Timestamp>,
     pub acknowledged_at: Option<Timestamp>,
     /// Cleared again when the incident reopens.
     pub resolved_at: Option<Timestamp>,
@@ -106,6 +120,15 @@ impl Incident {
     /// It was no incident after all: it counts nowhere.
     pub fn is_withdrawn(&self) -> bool {
         self.status == IncidentStatus::Withdrawn
+    }
+
+    /// Every service that it affects.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        self.service.iter().chain(&self.other_services).map(String::as_str)
+    }
+
+    pub fn affects(&self, service: &str) -> bool {
+        self.services().any(|affected| affected == service)
     }
 
     /// The deployments that are named, by a person or else by events.
@@ -153,6 +176,7 @@ pub fn fold_deployment(facts: &[DeploymentEvent]) -> Option<Deployment> {
         schema: None,
         changes: Vec::new(),
         rolls_back: None,
+        provenance: Provenance::default(),
         attributes: BTreeMap::new(),
     };
     for fact in &sorted {
@@ -167,9 +191,13 @@ pub fn fold_deployment(facts: &[DeploymentEvent]) -> Option<Deployment> {
         newer(&mut state.url, fact.url.as_ref());
         newer(&mut state.schema, fact.schema.as_ref());
         newer(&mut state.rolls_back, fact.rolls_back.as_ref());
+        newer(&mut state.provenance.artifact, fact.artifact.as_ref());
+        newer(&mut state.provenance.chain, fact.chain.as_ref());
         state.attributes.extend(fact.attributes.clone());
         merge_changes(&mut state.changes, &fact.changes);
     }
+    let named = state.provenance.artifact.take();
+    state.provenance.artifact = named.or_else(|| origin::artifact(state.version.as_deref(), None));
     state.outcome = final_outcome(&sorted);
     let said = |outcome| sorted.iter().find(|fact| fact.outcome == outcome).map(|fact| fact.time);
     state.started_at = state.started_at.or_else(|| said(DeploymentOutcome::InProgress));
@@ -253,6 +281,7 @@ pub fn fold_incident(facts: &[IncidentEvent], links: &[LinksEvent]) -> Option<In
     let mut state = Incident {
         key: first.key.clone(),
         service: None,
+        other_services: Vec::new(),
         environment: None,
         status: first.status,
         severity: None,
@@ -260,6 +289,7 @@ pub fn fold_incident(facts: &[IncidentEvent], links: &[LinksEvent]) -> Option<In
         url: None,
         started_at: first.time,
         start_unknown: !opened,
+        detected_at: None,
         acknowledged_at: None,
         resolved_at: None,
         deployments: Vec::new(),
@@ -269,8 +299,13 @@ pub fn fold_incident(facts: &[IncidentEvent], links: &[LinksEvent]) -> Option<In
     let mut declared_start = None;
     let mut withdrawn = false;
     for fact in sorted {
-        newer(&mut state.service, fact.service.as_ref());
+        if fact.service.is_some() {
+            // Who names services names them all.
+            state.service.clone_from(&fact.service);
+            state.other_services.clone_from(&fact.other_services);
+        }
         newer(&mut state.environment, fact.environment.as_ref());
+        newer(&mut state.detected_at, fact.detected_at.as_ref());
         newer(&mut state.severity, fact.severity.as_ref());
         newer(&mut state.title, fact.title.as_ref());
         newer(&mut state.url, fact.url.as_ref());

@@ -71,14 +71,12 @@ impl FromRequest for Caller {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let caller = request.extensions().get::<Self>().cloned();
-        ready(caller.ok_or_else(unauthorized))
+        ready(caller.ok_or_else(|| unauthorized(Scope::Read)))
     }
 }
 
-fn unauthorized() -> Problem {
-    let command = hints::create_key(Scope::Read);
-    let detail =
-        format!("send `Authorization: Bearer dp_…`; create a key with `{command}` (or ingest, operate, admin)");
+fn unauthorized(scope: Scope) -> Problem {
+    let detail = format!("send `Authorization: Bearer dp_…`; create a key with `{}`", hints::create_key(scope));
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
 }
 
@@ -91,8 +89,8 @@ pub struct Door {
 
 impl Door {
     /// # Errors
-    /// 401 problem for whoever is nobody.
-    pub async fn admit(&self, claim: &Claim) -> Result<Caller, Problem> {
+    /// 401 problem for whoever is nobody; `scope` is what a key would need.
+    pub async fn admit(&self, claim: &Claim, scope: Scope) -> Result<Caller, Problem> {
         if let Claim::Key(token) = claim {
             let refused = || {
                 let detail = "this key is unknown or revoked; `devpulse keys list` shows all keys";
@@ -103,7 +101,7 @@ impl Door {
         if self.on_loopback && matches!(claim, Claim::Local) && !self.keys.any().await {
             return Ok(Caller { name: "loopback".to_owned(), scopes: Scope::ALL.to_vec() });
         }
-        Err(unauthorized())
+        Err(unauthorized(scope))
     }
 }
 

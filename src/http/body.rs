@@ -50,6 +50,13 @@ impl From<Fault> for Problem {
     }
 }
 
+/// A delivery that no repetition would make better.
+impl From<Problem> for Fault {
+    fn from(problem: Problem) -> Self {
+        Self::new(problem.pointer.unwrap_or_default(), problem.detail)
+    }
+}
+
 impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Self {
         match error {

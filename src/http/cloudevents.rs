@@ -34,10 +34,11 @@ pub fn configure(routes: &mut ServiceConfig) {
 ///
 /// One event in the headers (`ce-…`, with the data as the body) or as JSON
 /// (`application/cloudevents+json`), or many (`application/cloudevents-batch+json`). Understood are
-/// CDEvents 0.3 to 0.6 (`service.deployed`, `upgraded` and `rolledback`, `change.merged`,
-/// `incident.detected`, `reported` and `resolved`) and `io.devpulse.deployment`, `change`, `incident`,
+/// CDEvents 0.3 to 0.6 (`service.deployed`, `upgraded` and `rolledback`, `artifact.packaged` and `published`,
+/// `change.merged`, `incident.detected`, `reported` and `resolved`) and `io.devpulse.deployment`, `change`, `incident`,
 /// `request`, `performance` and `error`, whose data is an event of `POST /api/v1/events`; all others are
-/// skipped. An event is known by `source` and `id`: sent again it is a duplicate.
+/// skipped, and those of CDEvents in versions that are not known kept as they came. An event is known by
+/// `source` and `id`: sent again it is a duplicate.
 ///
 /// One event that is wrong is answered 422; in a batch it spoils nothing but itself.
 #[utoipa::path(
@@ -83,7 +84,12 @@ pub async fn post_cloudevents(
     let received_at = app.clock.now();
     let (bytes, encoding, settings) = (raw.len(), incoming.encoding, Arc::clone(&config));
     let reading = taking::read(bytes, encoding, move || incoming.read(raw, hold, &settings, received_at)).await;
-    let reading = reading.inspect_err(|_| app.tally.add(SOURCE, Became::Invalid, 1, received_at))?;
+    let reading = reading.inspect_err(|problem| {
+        // What is too large is counted as that.
+        if problem.status != StatusCode::PAYLOAD_TOO_LARGE.as_u16() {
+            app.tally.add(SOURCE, Became::Invalid, 1, received_at);
+        }
+    })?;
     reading.take_in(&app, &config, SOURCE).await.map(web::Json)
 }
 

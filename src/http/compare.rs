@@ -17,6 +17,9 @@ use crate::http::auth::Scope;
 use crate::store::dora::{DoraCache, Wanted};
 use crate::time::Timestamp;
 
+/// Services of no team that are named; of more only the number is said.
+const NAMED: usize = 5;
+
 pub fn configure(cfg: &mut ServiceConfig<'_>) {
     cfg.service(compare);
 }
@@ -50,6 +53,9 @@ pub struct Comparison {
     /// The year of the benchmark behind the bands.
     pub benchmark_edition: String,
     pub by: By,
+    /// What keeps services out of a comparison by team.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
     /// In order of their names.
     pub rows: Vec<Compared>,
     /// `cursor` of the next page; `null` on the last.
@@ -69,7 +75,7 @@ pub struct Compared {
 ///
 /// Each row has the figures that `GET /api/v1/dora` answers for this service or team alone, a
 /// team's computed from the rows of its services. One without data has `null`, with the reason.
-/// Services of no team are in no row of a comparison by team.
+/// Services of no team are in no row of a comparison by team; `hint` then says which.
 #[utoipa::path(tag = "dora", params(DoraParams, CompareParams), responses(
     (status = OK, body = Comparison),
     (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
@@ -100,12 +106,17 @@ pub async fn compare(
         rows.push(row(&app, &cache, &dora, by, name, &asked).await?);
     }
     let next = rows.last().filter(|_| more).and_then(|last| cursor(&last.name));
+    let hint = match (by, &dora.team) {
+        (By::Team, None) => without_team(&app, &cache).await?,
+        _ => None,
+    };
     let window = asked.question.window;
     Ok(web::Json(Comparison {
         from: window.from,
         to: window.to,
         benchmark_edition: asked.edition.clone(),
         by,
+        hint,
         rows,
         next,
         selection: asked.selection,
@@ -129,6 +140,24 @@ async fn services(app: &App, cache: &DoraCache, config: &std::sync::Arc<Config>)
     let reading = cache.read(&app.store, config, &Wanted::All, None).await?;
     let known = by_name(&mut app.store.read().await?, config, &reading).await?;
     Ok(known.into_keys().collect())
+}
+
+/// Says which services belong to no team, and what to do about it.
+async fn without_team(app: &App, cache: &DoraCache) -> Result<Option<String>, Problem> {
+    let config = app.config.load_full();
+    let mut names = services(app, cache, &config).await?;
+    let has_team = |name: &String| config.services.iter().any(|known| known.name == *name && known.team.is_some());
+    names.retain(|name| !has_team(name));
+    let count = names.len();
+    let more = if count > NAMED { format!(" and {} more", count - NAMED) } else { String::new() };
+    names.truncate(NAMED);
+    let which = names.join(", ");
+    Ok((count > 0).then(|| {
+        format!(
+            "{count} of the services belong to no team: {which}{more}; name the teams in `teams:` of the configuration, \
+             and give each service its `team` in `services:`"
+        )
+    }))
 }
 
 /// The figures of one service or team over the window of the whole.

@@ -86,12 +86,16 @@ pub struct IncidentSchema {
     /// When the status came about; the time of receipt by default.
     pub time: Option<Timestamp>,
     pub service: Option<String>,
+    /// Every service that is affected, where there are several.
+    pub services: Option<Vec<String>>,
     pub environment: Option<String>,
     pub version: Option<String>,
     pub attributes: Option<BTreeMap<String, String>>,
     pub status: IncidentStatus,
     /// When the trouble began, where that differs from its opening.
     pub started_at: Option<Timestamp>,
+    /// When somebody or something noticed.
+    pub detected_at: Option<Timestamp>,
     pub severity: Option<String>,
     pub title: Option<String>,
     pub url: Option<String>,

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, ResponseError, web};
 use arc_swap::ArcSwap;
 
 use super::auth::{Claim, Door};
-use super::{Problem, routes};
+use super::{Problem, routes, webhooks};
 use crate::app::App;
+use crate::ingest::tally::Became;
 
 /// Opened when this process may act, closed when it may not.
 pub struct Gate(ArcSwap<Stage>);
@@ -75,9 +77,29 @@ pub async fn enter(request: ServiceRequest, next: Next<BoxBody>) -> Result<Servi
     if routes::is_health(request.path()) {
         return next.call(request).await;
     }
-    match admit(request).await {
-        Ok(request) => next.call(request).await,
-        Err((request, problem)) => Ok(request.into_response(problem.error_response())),
+    let source = webhooks::source_of(request.path());
+    let stage = request.app_data::<web::Data<Gate>>().map(|gate| gate.stage());
+    let response = match admit(request).await {
+        Ok(request) => next.call(request).await?,
+        Err((request, problem)) => request.into_response(problem.error_response()),
+    };
+    if let (Some(source), Some(Stage::Open(Serving { app, .. }))) = (source, stage.as_deref()) {
+        count_refusal(app, source, response.status());
+    }
+    Ok(response)
+}
+
+/// A delivery that no source has read; those that carry signatures count wrong ones themselves.
+fn count_refusal(app: &App, source: webhooks::Entrance, status: StatusCode) {
+    let became = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if source.by_key => Became::Unsigned,
+        StatusCode::PAYLOAD_TOO_LARGE => Became::TooLarge,
+        _ => return,
+    };
+    if source.webhook {
+        app.tally.delivery(source.name, became, app.clock.now());
+    } else {
+        app.tally.add(source.name, became, 1, app.clock.now());
     }
 }
 
@@ -94,7 +116,7 @@ async fn admit(mut request: ServiceRequest) -> Result<ServiceRequest, Refused> {
     };
     let public = routes::is_public(request.path(), &serving.app.config.load());
     if !public {
-        match serving.door.admit(&Claim::of(request.request())).await {
+        match serving.door.admit(&Claim::of(request.request()), routes::scope_of(&request)).await {
             Ok(caller) => drop(request.extensions_mut().insert(caller)),
             Err(problem) => return Err((request, problem)),
         }

@@ -1,7 +1,6 @@
 //! `/api/v1/incidents/{id}/links`: which deployments an incident belongs to, and a person's say in it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::{delete, get, put, web};
@@ -12,7 +11,6 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::params::Params;
 use super::{Caller, Problem};
 use crate::app::App;
-use crate::dora::Rules;
 use crate::dora::explain::DeploymentName;
 use crate::dora::row::LinkKind;
 use crate::event::{DeliveryEvent, DeploymentRef, EntityKey, Incident, LinksEvent, TelemetryBatch};
@@ -20,7 +18,7 @@ use crate::http::auth::Scope;
 use crate::ingest::committer::Submission;
 use crate::ingest::decode;
 use crate::ingest::key;
-use crate::store::dora::{NO_SERVICE, dirty, rows_of};
+use crate::store::dora::{NO_SERVICE, dirty};
 use crate::store::{fact, history};
 use crate::time::Timestamp;
 
@@ -186,7 +184,7 @@ async fn check(app: &App, incident: &Incident, said: &CorrectLinks) -> Result<()
         if (&named.id, &named.version, &named.commit) == (&None, &None, &None) {
             return wrong(pointer, "names no deployment: give id and source, or version, or commit");
         }
-        if !history::knows_deployment(&mut conn, incident.service.as_deref(), named).await? {
+        if !history::knows_named(&mut conn, incident, named).await? {
             return wrong(pointer, "no such deployment is known; GET /api/v1/deployments lists them");
         }
     }
@@ -221,12 +219,12 @@ async fn say(
 async fn links(app: &App, known: &Incident) -> Result<IncidentLinks, Problem> {
     // As it is now: a correction may just have been made.
     let incident = find(app, &known.key.id, Some(&known.key.source)).await?;
-    let rules = Arc::new(Rules::new(&app.config.load()));
+    let config = app.config.load_full();
     let mut services = dirty::services_of(&mut app.store.read().await?, &incident).await?;
     services.remove(NO_SERVICE);
     let mut links = Vec::new();
     for service in services {
-        for row in rows_of(&app.store, &rules, &service).await?.deployments {
+        for row in app.dora.rows_of(&app.store, &config, &service).await?.deployments {
             let ours = row.because.iter().filter(|because| because.incident.as_ref() == Some(&incident.key));
             links.extend(ours.map(|because| DeploymentLink {
                 deployment: DeploymentName::of(&row),

@@ -30,7 +30,7 @@ pub mod problem;
 pub mod quarantine;
 mod refuse;
 pub mod rollbacks;
-mod routes;
+pub mod routes;
 mod selection;
 pub mod server;
 pub mod services;

@@ -1,7 +1,10 @@
 //! Every route on one screen, and which of them need no key.
 
+use actix_web::dev::ServiceRequest;
+use actix_web::http::Method;
 use utoipa_actix_web::service_config::ServiceConfig;
 
+use super::auth::Scope;
 use super::{
     alerts, changes, cloudevents, compare, deployments, dora, events, findings, health, incidents, index, links,
     metrics, openapi, quarantine, rollbacks, services, slos, sources, stream, webhooks,
@@ -31,4 +34,15 @@ pub fn is_health(path: &str) -> bool {
 /// Needs no key: the index has no secrets, webhooks carry signatures of their own.
 pub fn is_public(path: &str, config: &Config) -> bool {
     path == "/" || webhooks::is_signed(path) || (path == "/metrics" && config.server.metrics_public)
+}
+
+/// What a key needs for a request: those that change something, and bring no events, are an operator's.
+pub fn scope_of(request: &ServiceRequest) -> Scope {
+    if webhooks::source_of(request.path()).is_some() {
+        Scope::Ingest
+    } else if matches!(*request.method(), Method::GET | Method::HEAD) {
+        Scope::Read
+    } else {
+        Scope::Operate
+    }
 }

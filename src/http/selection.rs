@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Problem;
-use super::params::{flag, invalid, one_of, suggestion, time, window};
+use super::params::{flag, invalid, not_one_of, one_of, suggestion, time, window};
 use crate::app::App;
 use crate::config::Config;
 use crate::config::model::{Team, Tier};
@@ -25,6 +25,7 @@ use crate::store::history;
 use crate::time::Timestamp;
 
 const DEFAULT_WINDOW: Duration = Duration::from_hours(30 * 24);
+const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
 #[derive(Debug, Clone, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -51,6 +52,9 @@ pub struct DoraParams {
     pub window: Option<String>,
     /// IANA name; the team's without it, else UTC.
     pub time_zone: Option<String>,
+    /// The first day of a week, `monday` to `sunday`; the team's without it, else Monday.
+    #[param(example = "monday")]
+    pub week_starts_on: Option<String>,
     /// A number from 0 to 100, or `mean`; 50 without it.
     pub percentile: Option<String>,
     #[param(value_type = Option<LeadFrom>)]
@@ -220,7 +224,10 @@ fn question(params: &DoraParams, team: Option<&Team>, now: Timestamp) -> Result<
         }
         None => team.map_or(Tz::UTC, |team| team.time_zone),
     };
-    let week_starts_on = team.map_or(Weekday::Mon, |team| team.week_starts_on);
+    let week_starts_on = match params.week_starts_on.as_deref() {
+        Some(name) => weekday(name).ok_or_else(|| not_one_of("week_starts_on", name, &DAYS.join(", ")))?,
+        None => team.map_or(Weekday::Mon, |team| team.week_starts_on),
+    };
     let names = "authored, committed, merged, first_commit_of_pull_request";
     let exclude_rollbacks = flag("exclude_rollbacks", params.exclude_rollbacks.as_deref())?;
     Ok(Question {
@@ -231,6 +238,10 @@ fn question(params: &DoraParams, team: Option<&Team>, now: Timestamp) -> Result<
         lead_from: one_of("lead_time_from", params.lead_time_from.as_deref(), names)?.unwrap_or_default(),
         exclude_rollbacks,
     })
+}
+
+fn weekday(name: &str) -> Option<Weekday> {
+    DAYS.contains(&name).then(|| name.parse().ok())?
 }
 
 fn asked_window(params: &DoraParams, now: Timestamp) -> Result<Window, Problem> {

@@ -3,19 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use actix_web::{get, web};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::auth::Scope;
-use super::{Caller, Problem};
+use super::params::Params;
+use super::{Caller, Problem, webhooks};
 use crate::app::App;
 use crate::ingest::source::Skip;
+use crate::store::invalid_delivery;
 use crate::store::source_count::{self, SourceCount};
 use crate::time::Timestamp;
 
+/// Of one source as many as are kept.
+const LIMIT: i64 = 100;
+
 pub fn configure(routes: &mut ServiceConfig) {
-    routes.service(list_sources);
+    routes.service(list_sources).service(list_invalid);
 }
 
 /// A source that is configured, or that something came from. Counts are of deliveries, and of the
@@ -23,7 +28,7 @@ pub fn configure(routes: &mut ServiceConfig) {
 #[derive(Debug, Default, Serialize, ToSchema)]
 struct SourceStatus {
     source: String,
-    /// Whether `sources` of the configuration has a section for it.
+    /// Whether it is open: `sources` of the configuration has a section for it, or it needs none but a key.
     configured: bool,
     /// When the last delivery came that proved whose it is; `null`: none did.
     last_event_at: Option<Timestamp>,
@@ -37,7 +42,9 @@ struct SourceStatus {
     /// Parts of `skipped`.
     skipped_because: Vec<SkippedBecause>,
     invalid: i64,
-    /// Signatures or tokens that were missing or wrong.
+    /// Deliveries that were refused unread, whoever sent them.
+    too_large: i64,
+    /// Signatures, tokens or keys that were missing or wrong.
     failed_signatures: i64,
     last_failed_signature_at: Option<Timestamp>,
 }
@@ -64,6 +71,7 @@ struct SourceList {
         "source": "github", "configured": true, "last_event_at": "2026-01-05T10:04:00Z",
         "last_accepted_at": "2026-01-05T10:04:00Z", "accepted": 41, "partial": 0, "duplicate": 1, "skipped": 7,
         "skipped_because": [{"reason": "not_merged", "count": 7, "last_at": "2026-01-05T09:58:00Z"}], "invalid": 0,
+        "too_large": 0,
         "failed_signatures": 0, "last_failed_signature_at": null,
     }]})),
 ))]
@@ -74,11 +82,62 @@ async fn list_sources(caller: Caller, app: web::Data<App>) -> Result<web::Json<S
     Ok(web::Json(SourceList { items: statuses(&rows, &app.config.load().sources.configured()) }))
 }
 
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct InvalidParams {
+    /// Of this source alone.
+    source: Option<String>,
+}
+
+/// A delivery, or a part of one, that could not be taken in.
+#[derive(Debug, Serialize, ToSchema)]
+struct InvalidDelivery {
+    source: String,
+    /// When it came last.
+    received_at: Timestamp,
+    /// JSON pointer into the delivery; empty for the whole.
+    pointer: String,
+    detail: String,
+    /// As it came, at most 256 KiB of it.
+    body: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct InvalidDeliveries {
+    /// Newest first; a hundred of each source are kept.
+    items: Vec<InvalidDelivery>,
+}
+
+/// What webhooks sent that could not be taken in, as it came
+#[utoipa::path(tag = "events", params(InvalidParams), responses(
+    (status = 200, body = InvalidDeliveries, example = json!({"items": [{
+        "source": "pagerduty", "received_at": "2026-01-05T10:04:00Z", "pointer": "/event/occurred_at",
+        "detail": "is missing: when did it happen?", "body": "{\"event\": {}}",
+    }]})),
+))]
+#[get("/api/v1/sources/invalid")]
+async fn list_invalid(
+    caller: Caller,
+    app: web::Data<App>,
+    params: Params<InvalidParams>,
+) -> Result<web::Json<InvalidDeliveries>, Problem> {
+    caller.require(Scope::Read)?;
+    let found = invalid_delivery::list(&mut app.store.read().await?, params.0.source.as_deref(), LIMIT).await?;
+    let items = found.into_iter().map(|found| InvalidDelivery {
+        source: found.source,
+        received_at: Timestamp::from_micros(found.received_at),
+        pointer: found.pointer,
+        detail: found.detail,
+        body: String::from_utf8_lossy(&found.body).into_owned(),
+    });
+    Ok(web::Json(InvalidDeliveries { items: items.collect() }))
+}
+
 fn statuses(rows: &[SourceCount], configured: &[&str]) -> Vec<SourceStatus> {
     let names: BTreeSet<&str> = rows.iter().map(|row| row.source.as_str()).chain(configured.iter().copied()).collect();
     let empty = |name: &str| SourceStatus {
         source: name.to_owned(),
-        configured: configured.contains(&name),
+        configured: configured.contains(&name) || webhooks::OPEN.contains(&name),
         ..SourceStatus::default()
     };
     let mut found: BTreeMap<&str, SourceStatus> = names.into_iter().map(|name| (name, empty(name))).collect();
@@ -97,6 +156,10 @@ impl SourceStatus {
             "unsigned" => {
                 self.failed_signatures += row.count;
                 self.last_failed_signature_at = self.last_failed_signature_at.max(last);
+                return;
+            }
+            "too_large" => {
+                self.too_large += row.count;
                 return;
             }
             "accepted" | "partial" => {

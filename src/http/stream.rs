@@ -108,7 +108,7 @@ impl Listener {
     /// Whether whoever listens would be let in now.
     async fn may(&self) -> bool {
         let Stage::Open(serving) = &*self.gate.stage() else { return false };
-        serving.door.admit(&self.claim).await.is_ok_and(|caller| caller.require(Scope::Read).is_ok())
+        serving.door.admit(&self.claim, Scope::Read).await.is_ok_and(|caller| caller.require(Scope::Read).is_ok())
     }
 }
 

@@ -2,15 +2,16 @@
 //! incident, from `startsAt` until its resolution.
 //!
 //! Bodies repeat: every alert of a group is told again with each message, and the whole message at
-//! every repeat interval. A fact is therefore known by (fingerprint, startsAt, status), whatever its
-//! annotations say by then. <https://prometheus.io/docs/alerting/latest/configuration/#webhook_config>
+//! every repeat interval. A fact is therefore known by (fingerprint, startsAt, status) and a resolution by
+//! its `endsAt`, whatever its annotations say by then; an alert that fires again with the start it had
+//! goes on (`event/alarm.rs`). <https://prometheus.io/docs/alerting/latest/configuration/#webhook_config>
 
 use std::collections::BTreeMap;
 
 use super::committer::Fact;
 use super::fault::{Fault, ID, NAME, TITLE, URL};
 use super::key::fact_known_by;
-use super::source::{Reading, Skip};
+use super::source::{Reading, Refused, Skip};
 use super::wire::{Entries, Field, Raw, Text, object, read};
 use crate::config::EnvironmentNames;
 use crate::config::model::Alertmanager;
@@ -53,25 +54,36 @@ pub struct Context<'a> {
 pub fn parse(body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
     let payload: Payload<'_> = read(body)?;
     let alerts = payload.alerts.required("/alerts", "is this a message of Alertmanager?")?;
-    let mut facts = Vec::new();
-    for (index, raw) in alerts.into_iter().enumerate() {
-        let at = format!("/alerts/{index}");
-        let Raw(raw) = raw.required(&at, "it is null")?;
-        let alert: Alert<'_> = read(raw).map_err(|fault| Fault::new(&at, fault.detail()))?;
-        facts.extend(of_alert(&alert, &at, raw, context)?);
+    if alerts.is_empty() {
+        return Ok(Reading::skipped(Skip::NoChange, "there is no alert in it"));
     }
-    if facts.is_empty() {
+    let (mut facts, mut refused) = (Vec::new(), Vec::new());
+    for (index, alert) in alerts.into_iter().enumerate() {
+        let at = format!("/alerts/{index}");
+        let raw = if let Field::Given(Raw(raw)) = alert { raw.as_bytes().to_vec() } else { Vec::new() };
+        match of_item(alert, &at, context) {
+            Ok(fact) => facts.extend(fact),
+            Err(fault) => refused.push(Refused { fault, raw }),
+        }
+    }
+    if facts.is_empty() && refused.is_empty() {
         let words = "no alert in it is an incident (sources.alertmanager.ignore)";
         return Ok(Reading::skipped(Skip::NotConfigured, words));
     }
-    Ok(Reading::Facts(facts))
+    Ok(Reading::Mixed(facts, refused))
 }
 
-fn of_alert(alert: &Alert<'_>, at: &str, raw: &str, context: &Context<'_>) -> Result<Vec<Fact>, Fault> {
+fn of_item(alert: Field<Raw<'_>>, at: &str, context: &Context<'_>) -> Result<Option<Fact>, Fault> {
+    let Raw(raw) = alert.required(at, "it is null")?;
+    let alert: Alert<'_> = read(raw).map_err(|fault| Fault::new(at, fault.detail()))?;
+    of_alert(&alert, at, raw, context)
+}
+
+fn of_alert(alert: &Alert<'_>, at: &str, raw: &str, context: &Context<'_>) -> Result<Option<Fact>, Fault> {
     let labels = texts(&alert.labels);
     let name = labels.get("alertname").copied().unwrap_or_default();
     if context.settings.ignore.iter().any(|ignored| ignored == name) {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let fix = "Alertmanager gives each alert one";
     let fingerprint = alert.fingerprint.clone().needed(format_args!("{at}/fingerprint"), ID, fix)?;
@@ -80,17 +92,16 @@ fn of_alert(alert: &Alert<'_>, at: &str, raw: &str, context: &Context<'_>) -> Re
     let started = started.ok_or_else(|| Fault::new(&starts_at, "is missing: since when does it fire?"))?;
     let status = alert.status.clone().needed(format_args!("{at}/status"), NAME, "firing or resolved?")?;
     let incident = Incident { alert, labels: &labels, fingerprint: &fingerprint, started, context };
-    let mut facts = vec![incident.fact(IncidentStatus::Opened, started, raw)];
-    match &*status {
-        "firing" => {}
+    let (status, ended) = match &*status {
+        "firing" => (IncidentStatus::Opened, Some(started)),
+        // An open end is the year 1: then the time of receipt is as near as anybody knows.
         "resolved" => {
-            // An open end is the year 1: then the time of receipt is as near as anybody knows.
-            let ended = alert.ends_at.clone().moment(format_args!("{at}/endsAt"))?.filter(|ended| *ended >= started);
-            facts.push(incident.fact(IncidentStatus::Resolved, ended.unwrap_or(context.received_at), raw));
+            let ended = alert.ends_at.clone().moment(format_args!("{at}/endsAt"))?;
+            (IncidentStatus::Resolved, ended.filter(|ended| *ended >= started))
         }
         other => return Err(Fault::new(format_args!("{at}/status"), format!("is `{other}`: firing or resolved?"))),
-    }
-    Ok(facts)
+    };
+    Ok(Some(incident.fact(status, ended, raw)))
 }
 
 struct Incident<'a> {
@@ -102,7 +113,7 @@ struct Incident<'a> {
 }
 
 impl Incident<'_> {
-    fn fact(&self, status: IncidentStatus, time: Timestamp, raw: &str) -> Fact {
+    fn fact(&self, status: IncidentStatus, at: Option<Timestamp>, raw: &str) -> Fact {
         let Self { alert, labels, fingerprint, started, context } = self;
         let settings = context.settings;
         let label =
@@ -117,22 +128,21 @@ impl Incident<'_> {
         let environment = label(&settings.environment_label);
         let short = |(_, value): &(&&str, &&str)| value.len() <= MAX_LABEL_BYTES;
         let attributes = labels.iter().filter(short).take(MAX_LABELS);
+        let key = EntityKey { source: SOURCE.to_owned(), id: format!("{fingerprint}/{started}") };
         let event = IncidentEvent {
-            key: EntityKey { source: SOURCE.to_owned(), id: format!("{fingerprint}/{started}") },
-            time,
             service: label(&settings.service_label),
             environment: environment.map(|name| context.environments.canonical(&name).to_owned()),
-            status,
             started_at: Some(*started),
             severity: label(&settings.severity_label),
             title: title.map(|&title| title.to_owned()),
             url,
-            deployments: Vec::new(),
             attributes: attributes.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            ..IncidentEvent::new(key, at.unwrap_or(context.received_at), status)
         };
-        let parts =
-            [SOURCE, fingerprint, &started.to_string(), if status == IncidentStatus::Resolved { "r" } else { "f" }];
-        fact_known_by(&parts, DeliveryEvent::Incident(event), raw)
+        let status = if status == IncidentStatus::Resolved { "r" } else { "f" };
+        let at = at.map(|at| at.to_string()).unwrap_or_default();
+        let parts = [SOURCE, fingerprint, &started.to_string(), status, &at];
+        Fact { alarm: true, ..fact_known_by(&parts, DeliveryEvent::Incident(event), raw) }
     }
 }
 
@@ -162,7 +172,7 @@ mod tests {
         {"status":"firing","labels":{"alertname":"Watchdog"},"annotations":{},"startsAt":"2026-01-01T00:00:00Z",
          "endsAt":"0001-01-01T00:00:00Z","generatorURL":"","fingerprint":"77"}]}"#;
 
-    fn facts(body: &str) -> Result<Vec<Fact>, Fault> {
+    fn sorted(body: &str) -> Result<(Vec<Fact>, Vec<Refused>), Fault> {
         let environments = [crate::config::model::Environment {
             name: "production".to_owned(),
             tier: crate::config::model::Tier::Production,
@@ -175,9 +185,13 @@ mod tests {
             environments: EnvironmentNames::new(&environments),
         };
         match parse(body, &context)? {
-            Reading::Facts(facts) | Reading::Partial(facts, _) => Ok(facts),
-            Reading::Skipped(..) => Ok(Vec::new()),
+            Reading::Mixed(facts, refused) => Ok((facts, refused)),
+            other => panic!("{other:?}"),
         }
+    }
+
+    fn facts(body: &str) -> Vec<Fact> {
+        sorted(body).unwrap().0
     }
 
     fn incident(fact: &Fact) -> &IncidentEvent {
@@ -187,26 +201,49 @@ mod tests {
 
     #[test]
     fn firing_is_open_and_resolved_has_both_ends() {
-        let facts = facts(FIRING).unwrap();
-        assert_eq!(facts.len(), 3, "the watchdog is no incident");
+        let facts = facts(FIRING);
+        assert_eq!(facts.len(), 2, "the watchdog is no incident");
         let open = incident(&facts[0]);
         assert_eq!((open.service.as_deref(), open.environment.as_deref()), (Some("checkout"), Some("production")));
         assert_eq!((open.severity.as_deref(), open.title.as_deref()), (Some("critical"), Some("5 % of requests fail")));
         assert_eq!(open.time, Timestamp::parse("2026-01-05T10:00:00.5Z").unwrap());
-        let [began, ended] = [incident(&facts[1]), incident(&facts[2])];
-        assert_eq!(
-            (began.key.clone(), began.status, ended.status),
-            (ended.key.clone(), IncidentStatus::Opened, IncidentStatus::Resolved)
-        );
-        assert_eq!(ended.time.micros_since(began.time), 1_800_000_000);
+        let ended = incident(&facts[1]);
+        assert_eq!(ended.status, IncidentStatus::Resolved);
+        assert_eq!(ended.time.micros_since(ended.started_at.unwrap()), 1_800_000_000);
         assert_eq!(ended.title.as_deref(), Some("Slow"));
     }
 
     #[test]
     fn a_repetition_is_the_same_whatever_its_annotations_say_by_then() {
-        let digests = |body: &str| facts(body).unwrap().iter().map(|fact| fact.digest).collect::<Vec<_>>();
+        let digests = |body: &str| facts(body).iter().map(|fact| fact.digest).collect::<Vec<_>>();
         assert_eq!(digests(FIRING), digests(&FIRING.replace("5 %", "7 %")));
         assert_ne!(digests(FIRING), digests(&FIRING.replace("10:00:00.5Z", "11:00:00Z")), "it fires once more");
+        let resolved_again = FIRING.replace("09:30:00Z", "09:40:00Z");
+        assert_ne!(digests(FIRING), digests(&resolved_again), "it fired in between");
+        let endless = FIRING.replace("2026-01-05T09:30:00Z", "0001-01-01T00:00:00Z");
+        assert_eq!(digests(&endless), digests(&endless.replace("Slow", "Slower")));
+    }
+
+    #[test]
+    fn one_bad_alert_spoils_no_other() {
+        let (facts, refused) = sorted(&FIRING.replace(r#""fingerprint":"d4e5f6""#, r#""x":1"#)).unwrap();
+        assert_eq!((facts.len(), refused.len()), (1, 1));
+        let raw = String::from_utf8(refused[0].raw.clone()).unwrap();
+        assert!(raw.contains("Slow") && !raw.contains("HighErrors"), "{raw}");
+    }
+
+    #[test]
+    fn what_says_nothing_says_why() {
+        let settings = Alertmanager::default();
+        let environments = EnvironmentNames::new(&[]);
+        let context = Context { received_at: Timestamp::from_seconds(0), settings: &settings, environments };
+        let skipped = |body: &str| match parse(body, &context) {
+            Ok(Reading::Skipped(why, words)) => (why, words),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(skipped(r#"{"alerts":[]}"#), (Skip::NoChange, "there is no alert in it".to_owned()));
+        let watchdog = r#"{"alerts":[{"status":"firing","labels":{"alertname":"Watchdog"}}]}"#;
+        assert_eq!(skipped(watchdog).0, Skip::NotConfigured);
     }
 
     #[test]
@@ -215,9 +252,11 @@ mod tests {
             (r#""fingerprint":"d4e5f6""#, r#""x":1"#, "/alerts/1/fingerprint"),
             (r#""status":"resolved""#, r#""status":"gone""#, "/alerts/1/status"),
             (r#""startsAt":"2026-01-05T09:00:00Z""#, r#""startsAt":"soon""#, "/alerts/1/startsAt"),
-            (r#""alerts""#, r#""alarms""#, "/alerts"),
+            (r#"{"status":"resolved","#, r#"null,{"status":"resolved","#, "/alerts/1"),
         ] {
-            assert_eq!(facts(&FIRING.replace(from, to)).unwrap_err().pointer(), pointer);
+            let (_, refused) = sorted(&FIRING.replace(from, to)).unwrap();
+            assert_eq!(refused[0].fault.pointer(), pointer);
         }
+        assert_eq!(sorted(&FIRING.replace(r#""alerts""#, r#""alarms""#)).unwrap_err().pointer(), "/alerts");
     }
 }

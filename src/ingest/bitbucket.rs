@@ -1,20 +1,24 @@
-//! Bitbucket Cloud's webhooks: pushes, merged pull requests, and the commit statuses that
+//! Bitbucket Cloud's webhooks: pushes, pull requests with their reviews, and the commit statuses that
 //! `sources.bitbucket.deployment_statuses` names.
 //!
 //! <https://support.atlassian.com/bitbucket-cloud/docs/event-payloads/>. A push lists five commits;
 //! payloads do not say which branch is the main one.
 
-use super::commits::{self, Commit};
+mod pull_request;
+
+use super::commits::Commit;
 use super::committer::Fact;
 use super::fault::{Fault, NAME, SHA};
 use super::key::{fact, fact_known_by};
 use super::lenient::{fitting, text, url};
 use super::pipeline::Run;
 use super::place::Repo;
+use super::requests::pushed;
 use super::source::{self, Reading, Skip};
 use super::wire::{Field, Raw, Text, object, read};
 use crate::config::model::Bitbucket;
-use crate::event::{DeliveryEvent, DeploymentEvent, DeploymentOutcome, PullRequest};
+use crate::event::{ChangeEvent, DeliveryEvent, DeploymentEvent, DeploymentOutcome, PushRef};
+use pull_request::{Account, Comment, Said};
 
 const SOURCE: &str = "bitbucket";
 /// Hashes of pull requests are abbreviated, those of pushes are not.
@@ -28,6 +32,10 @@ object! {
         repository: "repository" Repository<'a>,
         push: "push" Push<'a>,
         request: "pullrequest" Request<'a>,
+        actor: "actor" Account<'a>,
+        approval: "approval" Said<'a>,
+        changes_request: "changes_request" Said<'a>,
+        comment: "comment" Comment<'a>,
         status: "commit_status" Status<'a>,
     }
 
@@ -40,6 +48,7 @@ object! {
     }
 
     pub struct Change<'a> {
+        old: "old" Reference<'a>,
         new: "new" Reference<'a>,
         commits: "commits" List<Raw<'a>>,
         truncated: "truncated" bool,
@@ -48,6 +57,7 @@ object! {
     pub struct Reference<'a> {
         kind: "type" Text<'a>,
         name: "name" Text<'a>,
+        target: "target" Hash<'a>,
     }
 
     pub struct Listed<'a> {
@@ -58,6 +68,7 @@ object! {
 
     pub struct Request<'a> {
         id: "id" u64,
+        author: "author" Account<'a>,
         created_on: "created_on" Text<'a>,
         updated_on: "updated_on" Text<'a>,
         merge_commit: "merge_commit" Hash<'a>,
@@ -96,15 +107,13 @@ object! {
 /// # Errors
 /// A [`Fault`] that names the field which is missing or wrong.
 pub fn parse(event: &str, body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
+    if let Some(event) = event.strip_prefix("pullrequest:") {
+        return pull_request::pull_request(event, read(body)?, body, context);
+    }
     match event {
-        "repo:push" => push(read(body)?, context),
-        "pullrequest:fulfilled" => merged(read(body)?, body, context),
+        "repo:push" => push(read(body)?, body, context),
         "repo:commit_status_created" | "repo:commit_status_updated" => status(read(body)?, body, context),
         "diagnostics:ping" => Ok(Reading::skipped(Skip::Test, "pong: the webhook works")),
-        other if other.starts_with("pullrequest:") => {
-            let words = format!("{other}: a pull request becomes a change when it is merged");
-            Ok(Reading::skipped(Skip::NotMerged, words))
-        }
         other => Ok(Reading::skipped(Skip::UnusedEvent, format!("DevPulse does not use {other}"))),
     }
 }
@@ -119,25 +128,43 @@ fn is_main(branch: &str, context: &Context<'_>) -> bool {
 }
 
 /// Commits pushed to a main branch are merged; others are not yet, whatever they are.
-fn push(payload: Payload<'_>, context: &Context<'_>) -> Result<Reading, Fault> {
+fn push(payload: Payload<'_>, raw: &str, context: &Context<'_>) -> Result<Reading, Fault> {
     let repo = repo(payload.repository, context)?;
     let push = payload.push.required("/push", "Bitbucket describes the push there")?;
     let changes = push.changes.required("/push/changes", "a push lists what it changed")?;
-    let (mut facts, mut truncated) = (Vec::new(), false);
+    let (mut facts, mut listed, mut truncated) = (Vec::new(), 0_usize, false);
     for (i, change) in changes.into_iter().enumerate() {
         let Field::Given(change) = change else { continue };
         // Nothing is new where a branch was deleted.
         let Field::Given(new) = change.new else { continue };
-        if text(new.kind) != "branch" || !is_main(&text(new.name), context) {
+        let branch = text(new.name.clone());
+        if text(new.kind.clone()) != "branch" || !is_main(&branch, context) {
             continue;
         }
-        truncated |= change.truncated == Field::Given(true);
+        let cut = change.truncated == Field::Given(true);
+        truncated |= cut;
         let Field::Given(commits) = change.commits else { continue };
+        let at = format!("/push/changes/{i}");
+        let mut read = Vec::new();
         for (j, raw) in commits.into_iter().enumerate() {
-            facts.push(commit(raw, &format!("/push/changes/{i}/commits/{j}"), &repo, context)?);
+            read.push(commit(raw, &format!("{at}/commits/{j}"))?);
+        }
+        listed += read.len();
+        let head = head(&new, &format!("{at}/new"))?;
+        let name = head.map(|head| PushRef { branch: branch.into_owned(), head });
+        facts.extend(read.iter().map(|(raw, commit)| change_of(raw, commit, name.as_ref(), &repo, context)));
+        if let Some(name) = name.filter(|_| !read.is_empty()) {
+            let before = match &change.old {
+                Field::Given(old) => self::head(old, &format!("{at}/old"))?,
+                _ => None,
+            };
+            let kind = if cut { "cut push" } else { "whole push" };
+            let parts = [SOURCE, kind, repo.name.as_str(), &name.branch.clone(), &name.head.clone()];
+            let commits: Vec<Commit> = read.into_iter().map(|(_, commit)| commit).collect();
+            let event = pushed(&repo, name, before, context.received_at, &commits, cut);
+            facts.push(fact_known_by(&parts, DeliveryEvent::Push(event), raw));
         }
     }
-    let listed = facts.len();
     match (listed, truncated) {
         (0, _) => {
             let words = "the push brought no commits to a branch of sources.bitbucket.main_branches";
@@ -154,7 +181,13 @@ fn push(payload: Payload<'_>, context: &Context<'_>) -> Result<Reading, Fault> {
     }
 }
 
-fn commit(raw: Field<Raw<'_>>, at: &str, repo: &Repo<'_>, context: &Context<'_>) -> Result<Fact, Fault> {
+/// Where a branch is.
+fn head(reference: &Reference<'_>, at: &str) -> Result<Option<String>, Fault> {
+    let Field::Given(target) = &reference.target else { return Ok(None) };
+    Ok(target.hash.clone().within(format_args!("{at}/target/hash"), SHA)?.map(Text::into_owned))
+}
+
+fn commit<'a>(raw: Field<Raw<'a>>, at: &str) -> Result<(&'a str, Commit), Fault> {
     let Raw(raw) = raw.required(at, "it is null")?;
     let listed: Listed<'_> = read(raw).map_err(|fault| Fault::new(at, fault.detail()))?;
     let written_at = listed.date.moment(format_args!("{at}/date"))?;
@@ -166,39 +199,14 @@ fn commit(raw: Field<Raw<'_>>, at: &str, repo: &Repo<'_>, context: &Context<'_>)
         pushed_before: false,
         paths: Vec::new(),
     };
-    let parts = [SOURCE, "push", repo.name.as_str(), &commit.sha.clone()];
-    // Bitbucket does not say when it was pushed: it tells at once.
-    let change = commit.change(repo, Some(context.received_at));
-    Ok(fact_known_by(&parts, DeliveryEvent::Change(change), raw))
+    Ok((raw, commit))
 }
 
-/// A merged pull request tells the times of the review of the commit it became.
-fn merged(payload: Payload<'_>, raw: &str, context: &Context<'_>) -> Result<Reading, Fault> {
-    let repo = repo(payload.repository, context)?;
-    let request = payload.request.required("/pullrequest", "Bitbucket describes the pull request there")?;
-    let destination = request.destination.required("/pullrequest/destination", "where was it merged to?")?;
-    let branch = destination.branch.required("/pullrequest/destination/branch", "where was it merged to?")?;
-    let branch = branch.name.needed("/pullrequest/destination/branch/name", NAME, "where was it merged to?")?;
-    if !is_main(&branch, context) {
-        let words = format!("merged to {branch}, which is not one of sources.bitbucket.main_branches");
-        return Ok(Reading::skipped(Skip::NotMerged, words));
-    }
-    let commit = request.merge_commit.required("/pullrequest/merge_commit", "which commit did it become?")?;
-    let sha = commit.hash.needed("/pullrequest/merge_commit/hash", SHA, "which commit did it become?")?;
-    if sha.len() < FULL_HASH {
-        let words = "its commits come with the push; Bitbucket abbreviates the hash of the commit it became";
-        return Ok(Reading::skipped(Skip::CountedElsewhere, words));
-    }
-    let at = "/pullrequest/updated_on";
-    let merged_at = request.updated_on.moment(at)?.ok_or_else(|| Fault::new(at, "is missing: when was it merged?"))?;
-    let pull = PullRequest {
-        number: request.id.required("/pullrequest/id", "which pull request is it?")?,
-        opened_at: request.created_on.moment("/pullrequest/created_on")?,
-        merged_at: Some(merged_at),
-        ..PullRequest::default()
-    };
-    let change = commits::of_request(&repo, sha.into_owned(), pull, merged_at);
-    Ok(Reading::Facts(vec![fact(DeliveryEvent::Change(change), Some(merged_at), context.received_at, raw)?]))
+fn change_of(raw: &str, commit: &Commit, push: Option<&PushRef>, repo: &Repo<'_>, context: &Context<'_>) -> Fact {
+    let parts = [SOURCE, "push", repo.name.as_str(), &commit.sha];
+    // Bitbucket does not say when it was pushed: it tells at once.
+    let change = commit.clone().change(repo, Some(context.received_at));
+    fact_known_by(&parts, DeliveryEvent::Change(ChangeEvent { push: push.cloned(), ..change }), raw)
 }
 
 /// A status that the configuration names says how a deployment of its commit went.

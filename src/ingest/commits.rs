@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::fault::{Fault, PATH, SHA};
 use super::place::Repo;
 use super::wire::{Field, Raw, Text, object, read};
-use crate::event::{ChangeEvent, EntityKey, PullRequest};
+use crate::event::{ChangeEvent, EntityKey};
 use crate::time::Timestamp;
 
 /// Paths kept of one commit. Of a commit with more nobody could say whose it is: it is kept without.
@@ -92,11 +92,6 @@ impl Commit {
             ..change(repo, self.sha, merged_at)
         }
     }
-}
-
-/// The commit that a merged pull request became, with the times of its review.
-pub fn of_request(repo: &Repo<'_>, sha: String, request: PullRequest, merged_at: Timestamp) -> ChangeEvent {
-    ChangeEvent { pull_request: Some(request), ..became(repo, sha, merged_at) }
 }
 
 /// The commit that a merged pull request became.

@@ -46,6 +46,8 @@ pub struct Fact {
     /// SHA-256 of what makes the event this event: a retry has the same digest.
     pub digest: [u8; 32],
     pub raw: Vec<u8>,
+    /// It is a notice of an alarm, whose source repeats itself without saying when.
+    pub alarm: bool,
 }
 
 /// What became of a submission, once it is on disk.

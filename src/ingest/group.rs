@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::committer::{CommitNotice, Committed, Fact, Key, RequestKey, Submission};
-use crate::event::TelemetryBatch;
+use super::key::fact_known_by;
+use crate::event::{DeliveryEvent, TelemetryBatch, alarm};
 use crate::store::fact::{self, Entity, NewFact};
 use crate::store::journal::{self, Place};
 use crate::store::seen::{self, NewKey};
-use crate::store::{Conn, StoreError, projection};
+use crate::store::{Conn, StoreError, projection, repetition};
+use crate::time::Timestamp;
 
 /// What the group comes to, if its transaction commits.
 #[derive(Debug)]
@@ -91,15 +93,43 @@ async fn claim_items(conn: &mut Conn, live: &[&Submission]) -> Result<Vec<Vec<bo
     Ok(live.iter().map(|submission| claimed.by_ref().take(submission.keyed.len()).collect()).collect())
 }
 
-/// For each submission, which of its facts are new.
+/// For each submission, which of its facts say something new.
 async fn insert_facts(conn: &mut Conn, live: &[&Submission]) -> Result<Vec<Vec<bool>>, StoreError> {
-    let rows: Vec<NewFact> = live
-        .iter()
-        .flat_map(|submission| submission.facts.iter().map(|fact| (fact, submission.received_at)))
-        .map(|(fact, received_at)| NewFact::new(&fact.event, &fact.digest, &fact.raw, received_at))
-        .collect::<Result<_, _>>()?;
+    let of_each = live.iter().flat_map(|submission| submission.facts.iter().map(|fact| (fact, submission.received_at)));
+    let facts: Vec<(&Fact, Timestamp)> = of_each.collect();
+    let plain = facts.iter().filter(|(fact, _)| !fact.alarm);
+    let rows: Vec<NewFact> = plain.map(|(fact, at)| row(fact, *at)).collect::<Result<_, _>>()?;
     let mut inserted = fact::insert(conn, &rows).await?.into_iter();
+    let mut answers = Vec::new();
+    for (fact, received_at) in facts {
+        answers.push(if fact.alarm {
+            hear(conn, fact, received_at).await?
+        } else {
+            inserted.next().unwrap_or(false) && !repetition::put_aside(conn, &fact.event, &fact.digest).await?
+        });
+    }
+    let mut inserted = answers.into_iter();
     Ok(live.iter().map(|submission| inserted.by_ref().take(submission.facts.len()).collect()).collect())
+}
+
+fn row(fact: &Fact, received_at: Timestamp) -> Result<NewFact, StoreError> {
+    NewFact::new(&fact.event, &fact.digest, &fact.raw, received_at)
+}
+
+/// Adds a notice of an alarm, and what follows from it; answers whether anything was new. One by one: it
+/// matters what was heard before.
+async fn hear(conn: &mut Conn, fact: &Fact, received_at: Timestamp) -> Result<bool, StoreError> {
+    let new = fact::insert(conn, &[row(fact, received_at)?]).await? == [true];
+    let DeliveryEvent::Incident(said) = &fact.event else { return Ok(new) };
+    let heard = fact::in_order_of_arrival(conn, &Entity::of(&fact.event)).await?;
+    let incidents = heard.into_iter().filter_map(|event| match event {
+        DeliveryEvent::Incident(event) => Some(event),
+        _ => None,
+    });
+    let Some(more) = alarm::follows(&incidents.collect::<Vec<_>>(), said, new) else { return Ok(new) };
+    let parts = [&more.key.source, &more.key.id, "reopened", &more.time.to_string()];
+    let more = fact_known_by(&parts, DeliveryEvent::Incident(more.clone()), &String::from_utf8_lossy(&fact.raw));
+    Ok(fact::insert(conn, &[row(&more, received_at)?]).await? == [true] || new)
 }
 
 fn new_facts<'a>(live: &'a [&Submission], new: &'a [Vec<bool>]) -> impl Iterator<Item = &'a Fact> {

@@ -31,6 +31,8 @@ pub enum Fate {
     },
     /// Nothing that counts, and why.
     Skipped(Skip, String),
+    /// The same, but the fact keeps it as it came.
+    Kept(usize, Skip, String),
     Invalid(Fault),
 }
 

@@ -60,13 +60,13 @@ pub fn fact(
         .map_err(|error| Fault::new("", format!("cannot be kept: {error}")))?;
     let digest = Sha256::digest(&canonical).into();
     event.set_time(sent.unwrap_or(received_at));
-    Ok(Fact { event, digest, raw: raw.as_bytes().to_vec() })
+    Ok(Fact { event, digest, raw: raw.as_bytes().to_vec(), alarm: false })
 }
 
 /// A fact that its source tells again and again, not always in the same words: `parts` say which
 /// one it is.
 pub fn fact_known_by(parts: &[&str], event: DeliveryEvent, raw: &str) -> Fact {
-    Fact { event, digest: digest_of(parts), raw: raw.as_bytes().to_vec() }
+    Fact { event, digest: digest_of(parts), raw: raw.as_bytes().to_vec(), alarm: false }
 }
 
 #[cfg(test)]

@@ -59,19 +59,8 @@ mod tests {
     use crate::time::Timestamp;
 
     fn notice(id: &str, seconds: i64) -> CommitNotice {
-        let incident = IncidentEvent {
-            key: EntityKey { source: "s".to_owned(), id: id.to_owned() },
-            time: Timestamp::from_seconds(seconds),
-            service: None,
-            environment: None,
-            status: IncidentStatus::Opened,
-            started_at: None,
-            severity: None,
-            title: None,
-            url: None,
-            deployments: Vec::new(),
-            attributes: std::collections::BTreeMap::new(),
-        };
+        let key = EntityKey { source: "s".to_owned(), id: id.to_owned() };
+        let incident = IncidentEvent::new(key, Timestamp::from_seconds(seconds), IncidentStatus::Opened);
         CommitNotice {
             facts: vec![DeliveryEvent::Incident(incident)],
             received_at: Some(Timestamp::from_seconds(seconds)),

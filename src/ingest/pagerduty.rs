@@ -2,8 +2,6 @@
 //!
 //! <https://developer.pagerduty.com/docs/webhooks/v3-overview/>. Everything else is skipped with a 2xx.
 
-use std::collections::BTreeMap;
-
 use super::fault::{Fault, ID, NAME, TITLE, URL};
 use super::key::fact_known_by;
 use super::names::ServiceNames;
@@ -81,18 +79,15 @@ pub fn parse(body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
     let fits =
         |field: &Field<Text<'_>>, check: &dyn Fn(&str) -> bool| matches!(field, Field::Given(text) if check(text));
     let (title, url) = (&data.title, &data.html_url);
+    let key = EntityKey { source: SOURCE.to_owned(), id };
     let incident = IncidentEvent {
-        key: EntityKey { source: SOURCE.to_owned(), id },
-        time,
         service: service(&data, context),
         environment: context.settings.environment.clone(),
-        status,
         started_at: data.created_at.clone().moment("/event/data/created_at")?,
         severity: severity(&data),
         title: text(title, fits(title, &|text| TITLE.check(text).is_ok())),
         url: text(url, fits(url, &|text| URL.check(text).is_ok())),
-        deployments: Vec::new(),
-        attributes: BTreeMap::new(),
+        ..IncidentEvent::new(key, time, status)
     };
     Ok(Reading::Facts(vec![fact_known_by(&[SOURCE, &event_id], DeliveryEvent::Incident(incident), body)]))
 }

@@ -86,11 +86,12 @@ impl Pending {
     pub fn tally(&self, committed: &Committed) -> BTreeMap<(&'static str, Outcome, Option<Skip>), u64> {
         let mut tally = BTreeMap::new();
         for item in &self.items {
+            let outcome = outcome(&item.fate, committed);
             let skip = match &item.fate {
-                Fate::Skipped(skip, _) => Some(*skip),
+                Fate::Skipped(skip, _) | Fate::Kept(_, skip, _) if outcome == Outcome::Skipped => Some(*skip),
                 _ => None,
             };
-            *tally.entry((item.kind, outcome(&item.fate, committed), skip)).or_default() += 1;
+            *tally.entry((item.kind, outcome, skip)).or_default() += 1;
         }
         tally
     }
@@ -120,7 +121,7 @@ impl Pending {
 
     fn item(&self, fate: &Fate, outcome: Outcome, counting: &mut impl FnMut(usize) -> Option<Counting>) -> ItemReceipt {
         let id = match fate {
-            Fate::Fact(index) => self.events.get(*index).map(|event| event.key().id.clone()),
+            Fate::Fact(index) | Fate::Kept(index, ..) => self.events.get(*index).map(|event| event.key().id.clone()),
             Fate::Keyed { id, .. } | Fate::Repeated { id } => Some(id.to_string()),
             Fate::Added | Fate::Skipped(..) | Fate::Invalid(_) => None,
         };
@@ -129,7 +130,7 @@ impl Pending {
             _ => None,
         };
         let reason = match fate {
-            Fate::Skipped(_, words) => Some(words.clone()),
+            Fate::Skipped(_, words) | Fate::Kept(_, _, words) => Some(words.clone()),
             _ => None,
         };
         let counting = match (outcome, fate) {
@@ -144,6 +145,7 @@ fn outcome(fate: &Fate, committed: &Committed) -> Outcome {
     match fate {
         Fate::Invalid(_) => Outcome::Invalid,
         Fate::Skipped(..) => Outcome::Skipped,
+        Fate::Kept(..) if is_new(fate, committed) => Outcome::Skipped,
         fate if is_new(fate, committed) => Outcome::Accepted,
         _ => Outcome::Duplicate,
     }
@@ -153,7 +155,7 @@ fn is_new(fate: &Fate, committed: &Committed) -> bool {
     // Otherwise the whole request was taken in before.
     let Committed::Taken { facts, keyed } = committed else { return false };
     match fate {
-        Fate::Fact(index) => facts.get(*index).copied().unwrap_or(false),
+        Fate::Fact(index) | Fate::Kept(index, ..) => facts.get(*index).copied().unwrap_or(false),
         Fate::Keyed { index, .. } => keyed.get(*index).copied().unwrap_or(false),
         Fate::Added => true,
         Fate::Repeated { .. } | Fate::Skipped(..) | Fate::Invalid(_) => false,
@@ -170,19 +172,9 @@ mod tests {
     use crate::time::Timestamp;
 
     fn incident(id: &str) -> DeliveryEvent {
-        DeliveryEvent::Incident(IncidentEvent {
-            key: EntityKey { source: "api".to_owned(), id: id.to_owned() },
-            time: Timestamp::from_seconds(1_767_609_000),
-            service: None,
-            environment: None,
-            status: IncidentStatus::Opened,
-            started_at: None,
-            severity: None,
-            title: None,
-            url: None,
-            deployments: Vec::new(),
-            attributes: std::collections::BTreeMap::new(),
-        })
+        let key = EntityKey { source: "api".to_owned(), id: id.to_owned() };
+        let time = Timestamp::from_seconds(1_767_609_000);
+        DeliveryEvent::Incident(IncidentEvent::new(key, time, IncidentStatus::Opened))
     }
 
     fn pending() -> Pending {
@@ -206,6 +198,7 @@ mod tests {
             Some(Counting {
                 counted_in: vec!["deployment_frequency"],
                 not_counted: vec![NotCounted { metric: "rework_rate", reason: "r".to_owned(), fix: None }],
+                joined: None,
             })
         };
         let receipt = pending().receipt(&committed, true, counting);

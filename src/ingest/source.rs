@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::committer::Fact;
+use super::credible::Credible;
+use super::fault::Fault;
 use crate::config::EnvironmentNames;
 use crate::config::model::Service;
 use crate::time::Timestamp;
@@ -23,13 +25,52 @@ pub enum Reading {
     Facts(Vec<Fact>),
     /// Facts, and in words what of it the source did not tell.
     Partial(Vec<Fact>, String),
+    /// Facts, and the parts beside them that cannot be taken in.
+    Mixed(Vec<Fact>, Vec<Refused>),
     /// Nothing that counts, and why: for counting, and in words.
     Skipped(Skip, String),
+}
+
+/// A part of a delivery that cannot be taken in, as it came, or the whole of it.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    pub fault: Fault,
+    pub raw: Vec<u8>,
+}
+
+/// What of a reading can be taken in, and what cannot.
+#[derive(Debug, Clone)]
+pub struct Sorted {
+    pub facts: Vec<Fact>,
+    /// What the source did not tell.
+    pub missing: Option<String>,
+    pub refused: Vec<Refused>,
 }
 
 impl Reading {
     pub fn skipped(why: Skip, words: impl Into<String>) -> Self {
         Self::Skipped(why, words.into())
+    }
+
+    /// Refuses the facts that cannot be true at the time of their receipt.
+    ///
+    /// # Errors
+    /// It says nothing that counts, and why.
+    pub fn sort(self, credible: &Credible) -> Result<Sorted, (Skip, String)> {
+        let (facts, missing, mut refused) = match self {
+            Self::Facts(facts) => (facts, None, Vec::new()),
+            Self::Partial(facts, missing) => (facts, Some(missing), Vec::new()),
+            Self::Mixed(facts, refused) => (facts, None, refused),
+            Self::Skipped(why, words) => return Err((why, words)),
+        };
+        let mut kept = Vec::new();
+        for fact in facts {
+            match credible.event(&fact.event) {
+                Ok(()) => kept.push(fact),
+                Err(detail) => refused.push(Refused { fault: Fault::new("", detail), raw: fact.raw }),
+            }
+        }
+        Ok(Sorted { facts: kept, missing, refused })
     }
 }
 
@@ -41,6 +82,8 @@ pub enum Skip {
     Test,
     /// A kind of event that DevPulse does not use.
     UnusedEvent,
+    /// One that it may use, of a version that it does not know: kept as it came.
+    UnsupportedVersion,
     /// A kind that it uses, about something that has not changed.
     NoChange,
     /// The configuration does not say what it means, or says that it does not count.
@@ -58,6 +101,7 @@ impl Skip {
         match self {
             Self::Test => "test",
             Self::UnusedEvent => "unused_event",
+            Self::UnsupportedVersion => "unsupported_version",
             Self::NoChange => "no_change",
             Self::NotConfigured => "not_configured",
             Self::NotMerged => "not_merged",

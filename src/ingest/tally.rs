@@ -25,8 +25,10 @@ pub enum Became {
     Duplicate,
     Skipped(Skip),
     Invalid,
-    /// Its signature, or what else proves whose it is, was missing or wrong.
+    /// Its signature, its key, or what else proves whose it is, was missing or wrong.
     Unsigned,
+    /// Refused before it was read.
+    TooLarge,
 }
 
 impl Became {
@@ -49,6 +51,7 @@ impl Became {
             Self::Skipped(_) => "skipped",
             Self::Invalid => "invalid",
             Self::Unsigned => "unsigned",
+            Self::TooLarge => "too_large",
         }
     }
 

@@ -9,11 +9,15 @@ use super::conn::{MAX_BINDS, batch, on_conn};
 use super::lock::Lock;
 use super::schema::fact;
 use super::{Conn, StoreError, storable};
-use crate::event::{DeliveryEvent, EntityKey};
+use crate::event::{DeliveryEvent, DeploymentEvent, EntityKey, Sighting};
 use crate::time::Timestamp;
 
-/// What a fact is about. Changes are the same change whichever source tells of them, so they go
-/// by (repository, sha); pull requests and pushes by their names in the repository.
+/// The kind of facts that say what a [`Sighting`](crate::event::Sighting) before them said.
+pub const REPETITION: &str = "repetition";
+
+/// What a fact is about. What is sighted again and again goes by its object. Changes are the same
+/// change whichever source tells of them, so they go by (repository, sha); pull requests and pushes
+/// by their names in the repository, artifacts by theirs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entity {
     pub kind: &'static str,
@@ -26,12 +30,20 @@ impl Entity {
         Self { kind: "incident", source: storable(&key.source), id: storable(&key.id) }
     }
 
+    pub fn deployment(source: &str, id: &str) -> Self {
+        Self { kind: "deployment", source: storable(source), id: storable(id) }
+    }
+
     pub fn change(repository: &str, sha: &str) -> Self {
         Self { kind: "change", source: storable(repository), id: storable(sha) }
     }
 
     pub fn pull_request(repository: &str, number: impl std::fmt::Display) -> Self {
         Self { kind: "pull_request", source: storable(repository), id: number.to_string() }
+    }
+
+    pub fn origin(of: &str) -> Self {
+        Self { kind: "origin", source: String::new(), id: storable(of) }
     }
 
     pub fn of(event: &DeliveryEvent) -> Self {
@@ -44,7 +56,15 @@ impl Entity {
             }
             // What is said about an incident's links is part of the incident.
             DeliveryEvent::Links(event) => Self::incident(&event.key),
-            DeliveryEvent::Deployment(_) | DeliveryEvent::Incident(_) | DeliveryEvent::Finding(_) => {
+            // An artifact is the same one whoever tells of it.
+            DeliveryEvent::Origin(event) => Self::origin(&event.of),
+            DeliveryEvent::Deployment(DeploymentEvent { key, sighting: Some(Sighting { object, .. }), .. }) => {
+                Self { kind: event.kind(), source: storable(&key.source), id: storable(object) }
+            }
+            DeliveryEvent::Deployment(_)
+            | DeliveryEvent::Incident(_)
+            | DeliveryEvent::Finding(_)
+            | DeliveryEvent::Unread(_) => {
                 let key = event.key();
                 Self { kind: event.kind(), source: storable(&key.source), id: storable(&key.id) }
             }
@@ -111,7 +131,7 @@ pub async fn insert(conn: &mut Conn, facts: &[NewFact]) -> QueryResult<Vec<bool>
     Ok(facts.iter().map(|fact| inserted.remove(&fact.digest)).collect())
 }
 
-/// All facts of each of the entities.
+/// All facts of each of the entities, repetitions included.
 ///
 /// # Errors
 /// The database does not answer, or a stored event cannot be read.
@@ -125,8 +145,9 @@ pub async fn load(
         for some in same_source.chunks(MAX_BINDS / 4) {
             let Some(first) = some.first() else { continue };
             let ids: Vec<&str> = some.iter().map(|entity| entity.id.as_str()).collect();
+            let kinds = if first.kind == "deployment" { vec![first.kind, REPETITION] } else { vec![first.kind] };
             let rows: Vec<(String, String)> = on_conn!(conn, |c| fact::table
-                .filter(fact::kind.eq(first.kind))
+                .filter(fact::kind.eq_any(kinds))
                 .filter(fact::entity_source.eq(&first.source))
                 .filter(fact::entity_id.eq_any(ids))
                 .select((fact::entity_id, fact::event))
@@ -140,4 +161,22 @@ pub async fn load(
         }
     }
     Ok(found)
+}
+
+/// All facts of one entity, in the order in which they came.
+///
+/// # Errors
+/// The database does not answer, or a stored event cannot be read.
+pub async fn in_order_of_arrival(conn: &mut Conn, entity: &Entity) -> Result<Vec<DeliveryEvent>, StoreError> {
+    let query = || {
+        fact::table
+            .filter(fact::kind.eq(entity.kind))
+            .filter(fact::entity_source.eq(&entity.source))
+            .filter(fact::entity_id.eq(&entity.id))
+            .order(fact::id)
+            .select(fact::event)
+    };
+    let events: Vec<String> = on_conn!(conn, |c| query().load(c).await)?;
+    let read = |event: &String| serde_json::from_str(event).map_err(|source| StoreError::decode("fact", source));
+    events.iter().map(read).collect()
 }

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::conn::on_conn;
-use super::dora::packed;
+use super::place::affects;
 use super::schema::{change, deployment, finding, incident, series};
 use super::{Conn, StoreError, storable};
 use crate::event::{Change, Deployment, DeploymentEvent, DeploymentRef, EntityKey, Finding, Incident};
@@ -30,21 +30,14 @@ pub async fn deployments_of(conn: &mut Conn, service: &str) -> Result<Vec<Deploy
     decode_all("deployment", &states)
 }
 
-/// Every change of the repositories, and those with one of the hashes, whatever their repository.
-pub async fn changes_of(conn: &mut Conn, repositories: &[&str], shas: &[&str]) -> Result<Vec<Change>, StoreError> {
-    let columns = (change::repository, change::sha, change::packed);
-    let mut rows: Vec<(String, String, Vec<u8>)> = Vec::new();
-    for names in repositories.chunks(CHUNK) {
-        let query = || change::table.filter(change::repository.eq_any(names)).select(columns);
-        rows.extend(on_conn!(conn, |c| query().load::<(String, String, Vec<u8>)>(c).await)?);
-    }
+/// The repositories that know one of the hashes.
+pub async fn repositories_of(conn: &mut Conn, shas: &[&str]) -> QueryResult<Vec<String>> {
+    let mut repositories = Vec::new();
     for names in shas.chunks(CHUNK) {
-        let query = || change::table.filter(change::sha.eq_any(names)).select(columns);
-        rows.extend(on_conn!(conn, |c| query().load::<(String, String, Vec<u8>)>(c).await)?);
+        let query = || change::table.filter(change::sha.eq_any(names)).select(change::repository).distinct();
+        repositories.extend(on_conn!(conn, |c| query().load::<String>(c).await)?);
     }
-    rows.sort_unstable();
-    rows.dedup();
-    rows.into_iter().map(|(repository, sha, bytes)| packed::unpack(repository, sha, &bytes)).collect()
+    Ok(repositories)
 }
 
 pub async fn deployment_of(conn: &mut Conn, event: &DeploymentEvent) -> Result<Option<Deployment>, StoreError> {
@@ -82,12 +75,7 @@ pub async fn change_by_name(conn: &mut Conn, repository: &str, sha: &str) -> Res
     state.map(|state| decode("change", &state)).transpose()
 }
 
-/// Whether a deployment is known that an incident (of `service`) names.
-pub async fn knows_deployment(
-    conn: &mut Conn,
-    service: Option<&str>,
-    named: &DeploymentRef,
-) -> Result<bool, StoreError> {
+async fn knows_deployment(conn: &mut Conn, service: Option<&str>, named: &DeploymentRef) -> Result<bool, StoreError> {
     let found: Option<String> = on_conn!(conn, |c| {
         let mut query = deployment::table.select(deployment::id).limit(1).into_boxed();
         match (&named.id, &named.source) {
@@ -113,6 +101,19 @@ pub async fn knows_deployment(
         query.get_result(c).await.optional()
     })?;
     Ok(found.is_some())
+}
+
+/// Whether a deployment is known that an incident names.
+pub async fn knows_named(conn: &mut Conn, incident: &Incident, named: &DeploymentRef) -> Result<bool, StoreError> {
+    if incident.service.is_none() {
+        return knows_deployment(conn, None, named).await;
+    }
+    for service in incident.services() {
+        if knows_deployment(conn, Some(service), named).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The environments of a service's deployments, as sources name them.
@@ -338,7 +339,7 @@ pub async fn list_incidents(conn: &mut Conn, filter: &IncidentFilter) -> Result<
         let columns = (incident::started_at, incident::source, incident::id, incident::state);
         let mut query = incident::table.select(columns).into_boxed();
         if let Some(service) = &list.service {
-            query = query.filter(incident::service.eq(service));
+            query = query.filter(affects!(service));
         }
         if let Some(environments) = &list.environments {
             query = query.filter(incident::environment.eq_any(environments));

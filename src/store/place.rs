@@ -9,6 +9,19 @@ use super::{Conn, StoreError};
 use crate::event::{Deployment, Incident};
 use crate::time::Timestamp;
 
+/// Whether an incident names the service first, or among what else it affects.
+macro_rules! affects {
+    ($service:expr) => {{
+        use $crate::store::dora::dirty::reference;
+        use $crate::store::schema::{incident, incident_reference};
+        let same = incident_reference::source.eq(incident::source).and(incident_reference::id.eq(incident::id));
+        let named = incident_reference::deployment.eq($crate::store::storable(&reference::service($service)));
+        let also = incident_reference::table.filter(same).filter(named);
+        incident::service.eq($service).or(diesel::dsl::exists(also))
+    }};
+}
+pub(super) use affects;
+
 /// The newest deployments of a place, newest first, whatever became of them.
 ///
 /// # Errors
@@ -32,7 +45,7 @@ pub async fn deployments(conn: &mut Conn, place: (&str, &str), limit: i64) -> Re
 /// The database does not answer, or a row cannot be read.
 pub async fn incidents(conn: &mut Conn, place: (&str, &str), since: Timestamp) -> Result<Vec<Incident>, StoreError> {
     let rows: Vec<String> = on_conn!(conn, |c| incident::table
-        .filter(incident::service.eq(place.0))
+        .filter(affects!(place.0))
         .filter(incident::environment.eq(place.1).or(incident::environment.is_null()))
         .filter(incident::status.ne("withdrawn"))
         .filter(incident::resolved_at.is_null().or(incident::resolved_at.ge(since.micros())))

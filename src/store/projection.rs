@@ -10,13 +10,15 @@ use diesel_async::RunQueryDsl;
 
 use super::conn::{MAX_BINDS, batch, on_conn};
 use super::dora::dirty::{self, Touched};
-use super::dora::packed;
+use super::dora::repositories;
 use super::fact::{self, Entity};
 use super::schema::{change, deployment, finding, incident, incident_reference};
-use super::{Conn, StoreError, history, pull_request, storable};
+use super::{Conn, StoreError, history, origin, pull_request, repetition, storable};
 use crate::event::finding::fold_finding;
+use crate::event::sighting::occurrences;
 use crate::event::{
-    Change, ChangeEvent, DeliveryEvent, DeploymentEvent, FindingEvent, Incident, IncidentEvent, LinksEvent, state,
+    Change, ChangeEvent, DeliveryEvent, Deployment, DeploymentEvent, FindingEvent, Incident, IncidentEvent, LinksEvent,
+    state,
 };
 use crate::time::Timestamp;
 
@@ -47,7 +49,6 @@ struct ChangeRow {
     authored_at: Option<i64>,
     merged_at: Option<i64>,
     sort_at: i64,
-    packed: Vec<u8>,
     state: String,
 }
 
@@ -81,7 +82,9 @@ struct FindingRow {
     state: String,
 }
 
-/// A folded change before it is stored, and its earliest fact.
+/// A folded deployment before it is stored, and its earliest fact.
+type FoldedDeployment = (Deployment, Timestamp);
+/// The same of a change.
 type FoldedChange = (Change, Timestamp);
 
 /// Folds all facts of each entity anew and stores the result; called in the transaction that
@@ -92,21 +95,27 @@ type FoldedChange = (Change, Timestamp);
 pub async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<(), StoreError> {
     let mut entities = entities.clone();
     entities.extend(pull_request::refold(conn, &entities).await?);
-    let (mut deployments, mut incidents, mut findings) = (Vec::new(), Vec::new(), Vec::new());
+    entities.extend(origin::refold(conn, &entities).await?);
+    let (mut incidents, mut findings) = (Vec::new(), Vec::new());
+    let mut deployments: Vec<FoldedDeployment> = Vec::new();
     let mut changes: Vec<FoldedChange> = Vec::new();
     for (entity, facts) in fact::load(conn, &entities).await? {
         let mut facts_of = Facts::default();
         for fact in facts {
             facts_of.add(fact);
         }
-        for facts in facts_of.deployments.into_values() {
-            deployments.extend(deployment_row(&entity, &facts)?);
+        for facts in facts_of.deployments.into_values().flat_map(|facts| occurrences(facts).into_values()) {
+            deployments.extend(fold_deployment(&facts));
+            repetition::recall(conn, &entity, &facts).await?;
         }
         changes.extend(fold_change(&facts_of.changes));
         incidents.extend(incident_row(&entity, &facts_of.incidents, &facts_of.links)?);
         findings.extend(finding_row(&entity, &facts_of.findings)?);
     }
     pull_request::land(conn, changes.iter_mut().map(|(change, _)| change)).await?;
+    repositories::append(conn, changes.iter().map(|(change, _)| change)).await?;
+    origin::join_all(conn, deployments.iter_mut().map(|(deployment, _)| deployment)).await?;
+    let deployments: Vec<DeploymentRow> = deployments.iter().map(deployment_row).collect::<Result<_, _>>()?;
     let changes: Vec<ChangeRow> = changes.iter().map(change_row).collect::<Result<_, StoreError>>()?;
     let mut touched = Touched::default();
     touched.services.extend(deployments.iter().map(|row| row.service.clone()));
@@ -166,19 +175,22 @@ impl Facts {
             DeliveryEvent::Incident(event) => self.incidents.push(event),
             DeliveryEvent::Links(event) => self.links.push(event),
             DeliveryEvent::Finding(event) => self.findings.push(event),
-            // Folded by `pull_request::refold`.
-            DeliveryEvent::PullRequest(_) | DeliveryEvent::Push(_) => {}
+            // Folded by `pull_request::refold` and `origin::refold`.
+            DeliveryEvent::PullRequest(_) | DeliveryEvent::Push(_) | DeliveryEvent::Origin(_) => {}
+            // Nobody knows what it says.
+            DeliveryEvent::Unread(_) => {}
         }
     }
 }
 
-fn deployment_row(entity: &Entity, facts: &[DeploymentEvent]) -> Result<Option<DeploymentRow>, StoreError> {
-    let (Some(folded), Some(first)) = (state::fold_deployment(facts), facts.iter().map(|fact| fact.time).min()) else {
-        return Ok(None);
-    };
-    Ok(Some(DeploymentRow {
-        source: entity.source.clone(),
-        id: entity.id.clone(),
+fn fold_deployment(facts: &[DeploymentEvent]) -> Option<FoldedDeployment> {
+    state::fold_deployment(facts).zip(facts.iter().map(|fact| fact.time).min())
+}
+
+fn deployment_row((folded, first): &FoldedDeployment) -> Result<DeploymentRow, StoreError> {
+    Ok(DeploymentRow {
+        source: storable(&folded.key.source),
+        id: storable(&folded.key.id),
         service: storable(&folded.service),
         environment: storable(&folded.environment),
         place: storable(folded.place()),
@@ -188,9 +200,9 @@ fn deployment_row(entity: &Entity, facts: &[DeploymentEvent]) -> Result<Option<D
         kind: folded.kind.as_ref().map(name).transpose()?,
         started_at: folded.started_at.map(Timestamp::micros),
         finished_at: folded.finished_at.map(Timestamp::micros),
-        sort_at: folded.finished_at.or(folded.started_at).unwrap_or(first).micros(),
-        state: json(&folded)?,
-    }))
+        sort_at: folded.finished_at.or(folded.started_at).unwrap_or(*first).micros(),
+        state: json(folded)?,
+    })
 }
 
 fn fold_change(facts: &[ChangeEvent]) -> Option<FoldedChange> {
@@ -206,7 +218,6 @@ fn change_row((folded, first): &FoldedChange) -> Result<ChangeRow, StoreError> {
         authored_at: folded.authored_at.map(Timestamp::micros),
         merged_at: folded.merged_at.map(Timestamp::micros),
         sort_at: sort_at.micros(),
-        packed: packed::pack(folded)?,
         state: json(folded)?,
     })
 }
@@ -283,7 +294,7 @@ async fn upsert_deployments(conn: &mut Conn, all: &[DeploymentRow]) -> QueryResu
 }
 
 async fn upsert_changes(conn: &mut Conn, all: &[ChangeRow]) -> QueryResult<()> {
-    for rows in all.chunks(MAX_BINDS / 8) {
+    for rows in all.chunks(MAX_BINDS / 7) {
         batch!(conn, execute, rows => diesel::insert_into(change::table)
         .values(rows)
         .on_conflict((change::repository, change::sha))
@@ -293,7 +304,6 @@ async fn upsert_changes(conn: &mut Conn, all: &[ChangeRow]) -> QueryResult<()> {
             change::authored_at.eq(excluded(change::authored_at)),
             change::merged_at.eq(excluded(change::merged_at)),
             change::sort_at.eq(excluded(change::sort_at)),
-            change::packed.eq(excluded(change::packed)),
             change::state.eq(excluded(change::state)),
         )))?;
     }

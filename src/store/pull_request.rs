@@ -22,6 +22,8 @@ use crate::event::{Change, DeliveryEvent, PullRequestState, Push, PushRef};
 
 /// Names per statement, well below the limit of bind parameters.
 const CHUNK: usize = 1_000;
+/// As many digits as Bitbucket gives of the commit that a pull request became.
+const ABBREVIATED: usize = 12;
 
 #[derive(Debug, Clone, Insertable)]
 #[diesel(table_name = pull_request, treat_none_as_default_value = false)]
@@ -62,26 +64,40 @@ pub(super) async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Resu
     let pushes = refold_pushes(conn, &of_kind("push")).await?;
     let mut numbers: BTreeSet<Entity> = of_kind("pull_request");
     numbers.extend(fed_by(conn, &pushes).await?);
+    let left = merge_commits(conn, &numbers).await?;
     let requests = refold_requests(conn, &numbers).await?;
     let mut follow = BTreeSet::new();
     for push in &pushes {
         follow.extend(push.commits.iter().map(|commit| Entity::change(&push.repository, &commit.sha)));
     }
-    let mut merged: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for request in &requests {
-        if let Some((_, commit)) = request.merged() {
-            merged.entry(&request.repository).or_default().insert(commit);
-        }
+    // Also the commits that they are no longer said to have become: those lose what they had from them.
+    let became = requests.iter().filter_map(|request| Some((request.repository.as_str(), request.merged()?.1)));
+    let mut merged: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for (repository, commit) in became.chain(left.iter().map(|(repository, commit)| (&**repository, &**commit))) {
+        merged.entry(repository).or_default().extend(in_full(conn, repository, commit).await?);
     }
     for (repository, commits) in merged {
         follow.extend(commits.iter().map(|commit| Entity::change(repository, commit)));
-        let commits: Vec<&str> = commits.into_iter().collect();
+        let commits: Vec<&str> = commits.iter().map(String::as_str).collect();
         let refs = brought_by(conn, repository, &commits).await?;
         for push in load_pushes(conn, repository, &refs).await?.into_values() {
             follow.extend(push.commits.iter().map(|commit| Entity::change(repository, &commit.sha)));
         }
     }
     Ok(follow)
+}
+
+/// The stored changes that an abbreviated commit may be; one that is not is itself.
+async fn in_full(conn: &mut Conn, repository: &str, commit: &str) -> QueryResult<Vec<String>> {
+    if commit.len() != ABBREVIATED {
+        return Ok(vec![commit.to_owned()]);
+    }
+    let end = format!("{commit}\u{10ffff}");
+    let query = || {
+        let of = change::repository.eq(repository).and(change::sha.ge(commit)).and(change::sha.lt(&end));
+        change::table.filter(of).select(change::sha)
+    };
+    on_conn!(conn, |c| query().load(c).await)
 }
 
 async fn refold_pushes(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<Vec<Push>, StoreError> {
@@ -164,6 +180,26 @@ async fn later(
         }
     }
     Ok(heads.into_iter().collect())
+}
+
+/// The commits that pull requests became, with their repositories, as far as it is stored.
+async fn merge_commits(conn: &mut Conn, requests: &BTreeSet<Entity>) -> Result<Vec<(String, String)>, StoreError> {
+    let mut commits = Vec::new();
+    let requests: Vec<&Entity> = requests.iter().collect();
+    for of_one in requests.chunk_by(|a, b| a.source == b.source) {
+        let numbers: Vec<i64> = of_one.iter().filter_map(|request| request.id.parse().ok()).collect();
+        for (some, request) in numbers.chunks(CHUNK).zip(of_one.first().into_iter().cycle()) {
+            let query = || {
+                pull_request::table
+                    .filter(pull_request::repository.eq(&request.source))
+                    .filter(pull_request::number.eq_any(some))
+                    .select((pull_request::repository, pull_request::merge_commit))
+            };
+            let found: Vec<(String, Option<String>)> = on_conn!(conn, |c| query().load(c).await)?;
+            commits.extend(found.into_iter().filter_map(|(repository, commit)| Some((repository, commit?))));
+        }
+    }
+    Ok(commits)
 }
 
 async fn refold_requests(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<Vec<PullRequestState>, StoreError> {
@@ -298,14 +334,17 @@ pub(super) async fn land<'c>(conn: &mut Conn, changes: impl Iterator<Item = &'c 
 async fn merged_as(conn: &mut Conn, repository: &str, commits: &[&str]) -> Result<Vec<PullRequestState>, StoreError> {
     let mut requests: Vec<PullRequestState> = Vec::new();
     for some in commits.chunks(CHUNK) {
+        let names: Vec<&str> = some.iter().flat_map(|sha| [Some(*sha), sha.get(..ABBREVIATED)]).flatten().collect();
         let query = || {
             pull_request::table
                 .filter(pull_request::repository.eq(repository))
-                .filter(pull_request::merge_commit.eq_any(some))
+                .filter(pull_request::merge_commit.eq_any(&names))
                 .select(pull_request::state)
         };
         for state in on_conn!(conn, |c| query().load::<String>(c).await)? {
-            requests.push(decode("pull request", &state)?);
+            let mut request: PullRequestState = decode("pull request", &state)?;
+            request.complete_commit(some);
+            requests.push(request);
         }
     }
     requests.sort_by_key(|request| request.number);

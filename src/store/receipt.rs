@@ -29,6 +29,8 @@ pub async fn accepted(conn: &mut Conn, rules: &Rules, event: &DeliveryEvent) -> 
         }
         // Nobody waits for a receipt of these: they come from a webhook.
         DeliveryEvent::PullRequest(_) | DeliveryEvent::Push(_) | DeliveryEvent::Finding(_) => None,
+        // What they are good for is said of the deployments that name them.
+        DeliveryEvent::Origin(_) | DeliveryEvent::Unread(_) => None,
     })
 }
 
@@ -45,13 +47,30 @@ async fn deployment(conn: &mut Conn, rules: &Rules, state: Deployment) -> Result
 async fn link(conn: &mut Conn, rules: &Rules, incident: &Incident) -> Result<Link, StoreError> {
     if incident.correction.is_some() || !incident.deployments.is_empty() {
         for named in incident.named_deployments() {
-            if history::knows_deployment(conn, incident.service.as_deref(), named).await? {
+            if history::knows_named(conn, incident, named).await? {
                 return Ok(Link::Known);
             }
         }
         return Ok(Link::Unknown);
     }
-    let Some(service) = &incident.service else { return Ok(Link::NoService) };
+    if incident.service.is_none() {
+        return Ok(Link::NoService);
+    }
+    for service in incident.services() {
+        if deployed_before(conn, rules, service, incident).await? {
+            return Ok(Link::Known);
+        }
+    }
+    Ok(Link::NoneBefore)
+}
+
+/// Whether the service was deployed where the incident is, and shortly before it.
+async fn deployed_before(
+    conn: &mut Conn,
+    rules: &Rules,
+    service: &str,
+    incident: &Incident,
+) -> Result<bool, StoreError> {
     let wanted = incident.environment.as_deref().map(|raw| rules.environment(raw).0);
     let places = history::environments_of(conn, service).await?;
     let concerned = places.into_iter().filter(|raw| match wanted {
@@ -60,8 +79,6 @@ async fn link(conn: &mut Conn, rules: &Rules, incident: &Incident) -> Result<Lin
     });
     let concerned: Vec<String> = concerned.collect();
     let newest = history::newest_success(conn, service, &concerned, incident.started_at).await?;
-    let recent = newest
-        .and_then(|newest| newest.finished_at)
-        .is_some_and(|finished| incident.started_at.duration_since(finished) <= rules.attribution_window);
-    Ok(if recent { Link::Known } else { Link::NoneBefore })
+    let finished = newest.and_then(|newest| newest.finished_at);
+    Ok(finished.is_some_and(|finished| incident.started_at.duration_since(finished) <= rules.attribution_window))
 }

@@ -1,5 +1,5 @@
-//! Deleting what need not be kept: old buckets, errors, keys and messages, in bounded steps so that nobody
-//! waits long for the writer. Facts are never deleted.
+//! Deleting what need not be kept: old buckets, errors, keys, messages and repetitions, in bounded steps so
+//! that nobody waits long for the writer. Other facts are never deleted.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::conn::on_conn;
-use super::schema::{bucket, error_group, outbox, seen_key};
+use super::fact::REPETITION;
+use super::schema::{bucket, error_group, fact, outbox, seen_key};
 use super::telemetry::RESOLUTIONS;
 use super::{Conn, Store, StoreError};
 use crate::config::model::Retention;
@@ -15,6 +16,8 @@ use crate::time::Timestamp;
 
 /// Rows per transaction, about.
 const STEP: i64 = 5_000;
+/// How late something may come and still show which repetitions were none.
+const REPETITIONS: Duration = Duration::from_hours(7 * 24);
 
 /// How many rows went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,6 +26,7 @@ pub struct Pruned {
     pub errors: usize,
     pub keys: usize,
     pub messages: usize,
+    pub repetitions: usize,
 }
 
 /// Deletes what is older than it need be kept at `now`; `keys` is how long keys of requests and
@@ -55,6 +59,15 @@ pub async fn prune(store: &Store, keep: &Retention, keys: Duration, now: Timesta
         let gone = prune_keys(&mut tx, now.minus(keys)).await?;
         tx.commit().await?;
         pruned.keys += gone;
+        if gone == 0 {
+            break;
+        }
+    }
+    loop {
+        let mut tx = store.begin().await?;
+        let gone = prune_repetitions(&mut tx, now.minus(REPETITIONS)).await?;
+        tx.commit().await?;
+        pruned.repetitions += gone;
         if gone == 0 {
             break;
         }
@@ -107,4 +120,10 @@ async fn prune_keys(conn: &mut Conn, before: Timestamp) -> QueryResult<usize> {
         .load(c)
         .await)?;
     on_conn!(conn, |c| diesel::delete(seen_key::table.filter(seen_key::key.eq_any(oldest))).execute(c).await)
+}
+
+async fn prune_repetitions(conn: &mut Conn, before: Timestamp) -> QueryResult<usize> {
+    let old = || fact::table.filter(fact::kind.eq(REPETITION)).filter(fact::received_at.lt(before.micros()));
+    let some: Vec<i64> = on_conn!(conn, |c| old().limit(STEP).select(fact::id).load(c).await)?;
+    on_conn!(conn, |c| diesel::delete(fact::table.filter(fact::id.eq_any(some))).execute(c).await)
 }

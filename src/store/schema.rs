@@ -40,7 +40,6 @@ diesel::table! {
         authored_at -> Nullable<BigInt>,
         merged_at -> Nullable<BigInt>,
         sort_at -> BigInt,
-        packed -> Binary,
         state -> Text,
     }
 }
@@ -81,6 +80,23 @@ diesel::table! {
 }
 
 diesel::table! {
+    origin (name) {
+        name -> Text,
+        commit_sha -> Nullable<Text>,
+        repository -> Nullable<Text>,
+        chain -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    origin_reference (name, source, id) {
+        name -> Text,
+        source -> Text,
+        id -> Text,
+    }
+}
+
+diesel::table! {
     finding (source, id) {
         source -> Text,
         id -> Text,
@@ -112,6 +128,17 @@ diesel::table! {
         reason -> Text,
         count -> BigInt,
         last_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    invalid_delivery (digest) {
+        digest -> Binary,
+        source -> Text,
+        received_at -> BigInt,
+        pointer -> Text,
+        detail -> Text,
+        body -> Binary,
     }
 }
 
@@ -304,6 +331,7 @@ diesel::table! {
     dora_dirty (service) {
         service -> Text,
         mark -> BigInt,
+        only_changes -> Bool,
     }
 }
 
@@ -340,6 +368,14 @@ diesel::table! {
     dora_repository (repository, service) {
         repository -> Text,
         service -> Text,
+    }
+}
+
+diesel::table! {
+    dora_change (number) {
+        number -> BigInt,
+        repository -> Text,
+        packed -> Binary,
     }
 }
 
@@ -386,6 +422,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     incident,
     pull_request,
     push,
+    origin,
+    origin_reference,
     finding,
     incident_reference,
     dora_state,
@@ -394,6 +432,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     dora_detail,
     dora_place,
     dora_repository,
+    dora_change,
     dora_arrival,
     dora_link,
     commit_range,

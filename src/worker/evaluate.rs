@@ -149,7 +149,9 @@ impl Evaluator {
             DeliveryEvent::Change(_)
             | DeliveryEvent::PullRequest(_)
             | DeliveryEvent::Push(_)
-            | DeliveryEvent::Finding(_) => return,
+            | DeliveryEvent::Finding(_)
+            | DeliveryEvent::Origin(_)
+            | DeliveryEvent::Unread(_) => return,
         };
         match place {
             Some(place) => {

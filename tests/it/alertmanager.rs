@@ -5,10 +5,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::database::Database;
+use crate::support::db::{on_both, refuse, refuse_no_more};
 use crate::support::devpulse::DevPulse;
 use crate::support::http::{Client, client};
 use crate::support::ports;
@@ -137,13 +138,16 @@ async fn alerts_are_incidents_from_their_start_to_their_resolution() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_message_of_alertmanager_is_refused() {
+async fn what_is_no_message_of_alertmanager_is_invalid() {
     let database = Database::sqlite().await;
     let devpulse = DevPulse::start(&database.url, "").await;
     let post = async |body: &str| devpulse.send(devpulse.request("POST", PATH).body(body.to_owned())).await;
     let answer = post("{}").await;
-    assert_eq!((answer.status, &answer.json["pointer"]), (422, &json!("/alerts")));
-    assert_eq!(post("nonsense").await.status, 400);
+    assert_eq!((answer.status, &answer.json["outcome"]), (200, &json!("invalid")));
+    assert_eq!(answer.json["errors"][0]["pointer"], "/alerts");
+    assert_eq!(post("nonsense").await.json["outcome"], "invalid");
+    let empty = post(r#"{"alerts": []}"#).await;
+    assert_eq!((&empty.json["outcome"], &empty.json["reason"]), (&json!("skipped"), &json!("there is no alert in it")));
     let watchdog = json!({"alerts": [{"status": "firing", "labels": {"alertname": "Watchdog"}}]});
     let answer = post(&watchdog.to_string()).await;
     assert_eq!((answer.status, &answer.json["outcome"]), (200, &json!("skipped")));
@@ -152,4 +156,100 @@ async fn what_is_no_message_of_alertmanager_is_refused() {
     assert_eq!(post("{}").await.status, 401);
     let reader = devpulse.request("POST", PATH).bearer_auth(key.trim()).body("{}");
     assert_eq!(devpulse.send(reader).await.status, 403);
+}
+
+/// One alert as Alertmanager tells of it; `ends` where it is resolved.
+fn told(fingerprint: &str, start: &str, ends: Option<&str>) -> Value {
+    json!({"status": if ends.is_some() { "resolved" } else { "firing" }, "fingerprint": fingerprint,
+        "labels": {"alertname": "HighErrors", "service": "checkout", "environment": "production"}, "annotations": {},
+        "startsAt": start, "endsAt": ends.unwrap_or("0001-01-01T00:00:00Z"), "generatorURL": ""})
+}
+
+async fn post(devpulse: &DevPulse, alerts: &[Value]) -> Value {
+    devpulse.send(devpulse.request("POST", PATH).json(&json!({"alerts": alerts}))).await.ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_alert_spoils_no_other_and_is_kept() {
+    let database = Database::sqlite().await;
+    let devpulse = DevPulse::start(&database.url, "").await;
+    let start = "2026-01-05T10:00:00Z";
+    let mut bad = told("bad", start, None);
+    bad["startsAt"] = "soon".into();
+    let alerts = [told("a", start, None), bad.clone(), told("b", start, Some("2026-01-05T11:00:00Z"))];
+    let receipt = post(&devpulse, &alerts).await;
+    assert_eq!((&receipt["outcome"], &receipt["events"]), (&json!("accepted"), &json!(2)), "{receipt}");
+    assert_eq!(receipt["errors"][0]["pointer"], "/alerts/1/startsAt");
+    assert_eq!(receipt["errors"].as_array().unwrap().len(), 1);
+    assert_eq!(devpulse.all("/api/v1/incidents").await.len(), 2);
+    // Told once more, as Alertmanager does.
+    assert_eq!(post(&devpulse, &alerts).await["outcome"], "duplicate");
+    let kept = devpulse.get("/api/v1/sources/invalid?source=alertmanager").await["items"].clone();
+    assert_eq!(kept.as_array().unwrap().len(), 1, "{kept}");
+    assert_eq!(kept[0]["pointer"], "/alerts/1/startsAt");
+    assert_eq!(serde_json::from_str::<Value>(kept[0]["body"].as_str().unwrap()).unwrap(), bad);
+    assert_eq!(devpulse.get("/api/v1/sources/invalid?source=github").await["items"], json!([]));
+    let found = until("both to be counted", SOON, async || {
+        let items = devpulse.get("/api/v1/sources").await["items"].clone();
+        items.as_array().unwrap().iter().find(|item| item["invalid"] == 2).cloned()
+    })
+    .await;
+    assert_eq!((&found["source"], &found["configured"]), (&json!("alertmanager"), &json!(true)));
+    assert_eq!((&found["accepted"], &found["duplicate"]), (&json!(1), &json!(1)));
+}
+
+on_both! {
+    async fn an_alert_that_fires_again_with_its_old_start_goes_on(database: Database) {
+        let devpulse = DevPulse::start(&database.url, "services: [{name: checkout}]\n").await;
+        let start = "2026-01-05T10:00:00Z";
+        let (first, second) = (Some("2026-01-05T10:30:00Z"), Some("2026-01-05T12:00:00Z"));
+        let tell = async |name: &str, ends| post(&devpulse, &[told(name, start, ends)]).await["outcome"].clone();
+        let incident = async |name: &str| {
+            let all = devpulse.all("/api/v1/incidents").await;
+            all.into_iter().find(|found| found["id"].as_str().unwrap().starts_with(name)).unwrap()
+        };
+        for (ends, outcome, resolved) in [
+            (None, "accepted", None), (None, "duplicate", None), (first, "accepted", first), (first, "duplicate", first),
+            (None, "accepted", None), (None, "duplicate", None), (second, "accepted", second), (second, "duplicate", second),
+        ] {
+            assert_eq!(tell("a", ends).await, outcome, "{ends:?}");
+            assert_eq!(incident("a").await["resolved_at"], json!(resolved), "{ends:?}");
+        }
+        let in_order = incident("a").await;
+        assert_eq!((&in_order["status"], &in_order["started_at"]), (&json!("resolved"), &json!(start)));
+        for (name, order) in [("b", [second, first, None]), ("c", [None, second, first]), ("d", [first, None, second])] {
+            for ends in order {
+                assert_eq!(tell(name, ends).await, "accepted", "{name} {ends:?}");
+            }
+            let found = incident(name).await;
+            assert_eq!((&found["status"], &found["resolved_at"]), (&json!("resolved"), &json!(second)), "{name}");
+        }
+        let mttr = devpulse.get("/api/v1/dora?from=2026-01-05T00:00:00Z&to=2026-01-06T00:00:00Z").await["metrics"]["mean_time_to_recovery"].clone();
+        assert_eq!((&mttr["value"], &mttr["n"]), (&json!(7200.0), &json!(4)), "{mttr:#}");
+    }
+
+    /// Alertmanager tries again what was answered 503; what was kept by then counts once.
+    async fn what_the_database_refused_comes_again_and_counts_once(db: TestDb) {
+        let mut devpulse = DevPulse::start(&db.url, "").await;
+        let created = devpulse.run(&["keys", "create", "--name", "am", "--scope", "ingest,read"]);
+        let key = String::from_utf8(created.stdout).unwrap().trim().to_owned();
+        devpulse.use_key(&key);
+        refuse(&db.store, "fact", "INSERT", "NEW.entity_source = 'alertmanager'").await;
+        let alertmanager = Alertmanager::start(&devpulse.url(PATH), &key).await;
+        let start = Utc::now() - TimeDelta::minutes(1);
+        alertmanager.tell("checkout", start, true).await;
+        let answered = async |status: &str| {
+            let text = devpulse.text("/metrics").await;
+            let ours = |line: &&str| line.starts_with("devpulse_http_requests_total{") && line.contains(PATH)
+                && line.contains(&format!("status=\"{status}\""));
+            text.lines().filter(ours).filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum::<u64>()
+        };
+        until("two attempts to be refused", SOON, async || (answered("503").await >= 2).then_some(())).await;
+        assert_eq!(answered("200").await, 0);
+        assert_eq!(incidents(&devpulse).await, []);
+        refuse_no_more(&db.store, "fact").await;
+        become_so(&devpulse, &[("checkout", "opened")]).await;
+        until("a repetition", SOON, async || (deliveries(&devpulse, "duplicate").await >= 1).then_some(())).await;
+        assert_eq!((incidents(&devpulse).await.len(), deliveries(&devpulse, "accepted").await), (1, 1));
+    }
 }

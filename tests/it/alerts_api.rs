@@ -1,62 +1,27 @@
 //! `GET /api/v1/alerts`: pages, filters, deliveries, and who may ask.
 
-use actix_web::dev::Service;
 use actix_web::http::StatusCode;
-use actix_web::{HttpMessage, test, web};
-use devpulse::app::{App, Wake};
+use actix_web::test::TestRequest;
+use actix_web::web;
+use devpulse::app::App;
 use devpulse::config::model::{Config, Severity::Page, Severity::Ticket};
+use devpulse::http::alerts;
 use devpulse::http::auth::Scope;
-use devpulse::http::{Caller, alerts};
-use devpulse::ingest::budget::Budget;
-use devpulse::ingest::committer::{Committer, Settings};
-use devpulse::slo::Live;
 use devpulse::store::Store;
 use devpulse::time::Clock;
-use parking_lot::RwLock;
 use serde_json::Value;
-use utoipa_actix_web::AppExt;
 
 use crate::support::alerting::{CLEAR, at, changed, fires, look, observe, unreachable};
+use crate::support::app;
 use crate::support::db::on_both;
 
 async fn app(store: &Store, config: Config) -> web::Data<App> {
-    let settings = Settings {
-        fencing: None,
-        replica: "test".to_owned(),
-        max_waiting: 8,
-        materialise_every: std::time::Duration::from_mins(1),
-    };
-    let (notices, _) = tokio::sync::mpsc::channel(1);
-    let clock = Clock::manual(at(0));
-    let (committer, _task) = Committer::start(store.clone(), clock.clone(), settings, notices).await.unwrap();
-    web::Data::new(App {
-        live: RwLock::new(Live::new(&config)),
-        config: arc_swap::ArcSwap::from_pointee(config),
-        store: store.clone(),
-        clock,
-        committer,
-        wake: Wake::default(),
-        bodies: Budget::new(1 << 20),
-        webhook_bodies: Budget::new(1 << 20),
-        tally: devpulse::ingest::tally::Tally::default(),
-        dora: std::sync::Arc::default(),
-        stream: tokio::sync::broadcast::channel(1).0,
-    })
+    app::app(store, config, Clock::manual(at(0))).await
 }
 
 /// Asks as a caller with one scope.
 async fn get(app: &web::Data<App>, scope: Scope, path: &str) -> (StatusCode, Value) {
-    let (service, _) =
-        actix_web::App::new().into_utoipa_app().app_data(app.clone()).configure(alerts::configure).split_for_parts();
-    let service = test::init_service(service.wrap_fn(move |request, next| {
-        request.extensions_mut().insert(Caller { name: "k1".to_owned(), scopes: vec![scope] });
-        next.call(request)
-    }))
-    .await;
-    let response = test::call_service(&service, test::TestRequest::get().uri(path).to_request()).await;
-    let status = response.status();
-    let body = test::read_body(response).await;
-    (status, serde_json::from_slice(&body).unwrap_or_default())
+    app::serve(app.clone(), scope, alerts::configure).await(TestRequest::get().uri(path)).await
 }
 
 fn names(page: &Value) -> Vec<&str> {

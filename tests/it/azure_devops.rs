@@ -3,7 +3,8 @@
 
 use devpulse::config::EnvironmentNames;
 use devpulse::config::model::Pipelines;
-use devpulse::event::{ChangeEvent, DeliveryEvent, DeploymentEvent, DeploymentOutcome};
+use devpulse::event::pull_request::{Status, fold_pull_request};
+use devpulse::event::{ChangeEvent, DeliveryEvent, DeploymentEvent, DeploymentOutcome, PullRequestEvent};
 use devpulse::ingest::azure_devops::{Context, parse};
 use devpulse::ingest::fault::Fault;
 use devpulse::ingest::source::{Reading, Skip};
@@ -65,9 +66,33 @@ fn pull_request() -> Value {
             "repository": {"name": "Fabrikam", "project": {"name": "Fabrikam"}, "defaultBranch": "refs/heads/master"},
             "pullRequestId": 1, "status": "completed", "creationDate": "2014-06-17T16:55:46.589889Z",
             "closedDate": "2014-06-30T18:59:12.3660573Z", "title": "my first pull request",
+            "createdBy": {"displayName": "Jamal Hartnett", "id": "54d125f7-69f7-4191-904f-c5b96b6261c8"},
+            "reviewers": [{"reviewerUrl": null, "vote": 0, "displayName": "[Mobile]\\Mobile Team",
+                "id": "2ea2d095-48f9-4cd6-9966-62f6f574096c", "isContainer": true}],
             "sourceRefName": "refs/heads/mytopic", "targetRefName": "refs/heads/master", "mergeStatus": "succeeded",
             "lastMergeCommit": {"commitId": "eef717f69257a6333f221566c1c987dc94cc0d72"}},
         "resourceVersion": "1.0", "createdDate": "2016-09-19T13:03:27.3156388Z"})
+}
+
+/// The documented `git.pullrequest.updated`: the same pull request, active, told of at `day`.
+fn updated(day: &str, votes: &Value) -> Value {
+    let mut body = pull_request();
+    body["eventType"] = json!("git.pullrequest.updated");
+    body["resource"]["status"] = json!("active");
+    body["resource"]["closedDate"] = Value::Null;
+    body["resource"]["reviewers"].as_array_mut().unwrap().extend(votes.as_array().unwrap().clone());
+    body["createdDate"] = json!(format!("2014-06-{day}T12:00:00Z"));
+    body
+}
+
+/// The documented comment on a pull request.
+fn comment(author: &str, day: &str) -> Value {
+    let mut body = pull_request();
+    body["eventType"] = json!("ms.vss-code.git-pullrequest-comment-event");
+    body["resource"] = json!({"comment": {"id": 2, "parentCommentId": 1, "author": {"displayName": "Jamal Hartnett", "id": author},
+            "content": "This is my comment.", "publishedDate": format!("2014-06-{day}T12:00:00Z"), "commentType": "text"},
+        "pullRequest": body["resource"].clone()});
+    body
 }
 
 fn read(body: &Value, deployments: &[(&str, &str)]) -> Result<Reading, Fault> {
@@ -182,18 +207,53 @@ fn pushes_and_completed_pull_requests_are_changes() {
     several["resource"]["refUpdates"] = json!([{"name": "refs/heads/master"}, {"name": "refs/heads/topic"}]);
     assert_eq!(why(&several, ""), Skip::NotMerged);
 
-    let change = changed(&pull_request());
-    let pull = change.pull_request.unwrap();
-    assert_eq!(change.sha, "eef717f69257a6333f221566c1c987dc94cc0d72");
+    assert_eq!(changed(&pull_request()).sha, "eef717f69257a6333f221566c1c987dc94cc0d72");
+    let pull = fold_pull_request(&[told(&pull_request())]).unwrap().times();
     assert_eq!((pull.number, pull.merged_at.unwrap().to_string().as_str()), (1, "2014-06-30T18:59:12.366057Z"));
     // The event comes for every attempt to merge.
-    assert_eq!(why(&with(&pull_request(), "/resource/status", "active"), ""), Skip::NotMerged);
-    assert_eq!(why(&with(&pull_request(), "/resource/targetRefName", "refs/heads/release"), ""), Skip::NotMerged);
+    let attempt = with(&pull_request(), "/resource/status", "active");
+    assert_eq!((events(&attempt, &[]).len(), told(&attempt).status), (1, Some(Status::Open)));
+    let elsewhere = with(&pull_request(), "/resource/targetRefName", "refs/heads/release");
+    assert_eq!(events(&elsewhere, &[]).len(), 1, "no change: it is not on the default branch");
+    assert!(matches!(
+        told(&with(&pull_request(), "/resource/status", "abandoned")).status,
+        Some(Status::Closed { .. })
+    ));
+}
+
+fn told(body: &Value) -> PullRequestEvent {
+    match events(body, &[]).pop() {
+        Some(DeliveryEvent::PullRequest(event)) => event,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn others_review_and_vote_until_they_change_their_minds() {
+    let votes = |a: i64, b: i64| json!([{"id": "a", "vote": a}, {"id": "b", "vote": b}]);
+    let mut facts = vec![
+        told(&comment("54d125f7-69f7-4191-904f-c5b96b6261c8", "18")),
+        told(&comment("a", "19")),
+        told(&updated("20", &votes(5, 0))),
+        told(&updated("21", &votes(-10, 0))),
+        told(&updated("22", &votes(-10, 10))),
+        told(&pull_request()),
+    ];
+    let times = fold_pull_request(&facts).unwrap().times();
+    let time = |day: &str| Some(Timestamp::parse(&format!("2014-06-{day}T12:00:00Z")).unwrap());
+    assert_eq!((times.first_review_at, times.approved_at), (time("19"), time("22")));
+    assert_eq!(fold_pull_request(&facts[..4]).unwrap().times().approved_at, None, "the vote was changed");
+    facts.rotate_left(3);
+    facts.extend(facts.clone());
+    assert_eq!(fold_pull_request(&facts).unwrap().times(), times, "in any order");
+    let team = json!([{"id": "t", "vote": 10, "isContainer": true}]);
+    assert!(told(&updated("20", &team)).reviews.is_empty(), "its member is listed, too");
+    assert_eq!(why(&with(&comment("a", "19"), "/resource/comment/commentType", "system"), ""), Skip::NoChange);
 }
 
 #[test]
 fn mutilated_bodies_get_an_outcome_too() {
-    for body in [stage(), release(), build(), push(), pull_request()] {
+    for body in [stage(), release(), build(), push(), pull_request(), comment("a", "19")] {
         let places = everywhere(&body, 6, |body| read(body, &[("__default", "production"), ("Dev", "production")]));
         assert!(places > 10);
     }
@@ -215,6 +275,8 @@ fn what_is_missing_is_named_and_the_rest_is_skipped() {
         (push(), "/resource/repository/defaultBranch"),
         (push(), "/resource/commits/0/commitId"),
         (pull_request(), "/resource/closedDate"),
+        (comment("a", "19"), "/resource/comment/publishedDate"),
+        (comment("a", "19"), "/resource/pullRequest/pullRequestId"),
     ] {
         *body.pointer_mut(field).unwrap() = Value::Null;
         assert_eq!(read(&body, &[]).unwrap_err().pointer(), field);

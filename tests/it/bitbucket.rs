@@ -3,7 +3,8 @@
 
 use devpulse::config::EnvironmentNames;
 use devpulse::config::model::{Bitbucket, Pipelines};
-use devpulse::event::{DeliveryEvent, DeploymentEvent, DeploymentOutcome};
+use devpulse::event::pull_request::{Status, fold_pull_request};
+use devpulse::event::{DeliveryEvent, DeploymentEvent, DeploymentOutcome, PullRequestEvent};
 use devpulse::ingest::bitbucket::{Context, parse};
 use devpulse::ingest::committer::Fact;
 use devpulse::ingest::fault::Fault;
@@ -35,10 +36,26 @@ fn push() -> Value {
 
 fn fulfilled() -> Value {
     json!({"repository": repository(), "pullrequest": {"type": "pullrequest", "id": 6, "state": "MERGED",
+        "author": {"type": "user", "uuid": "{author}"},
         "merge_commit": {"type": "commit", "hash": "6ca069123978"},
         "created_on": "2023-05-11T10:03:43.464028+00:00", "updated_on": "2023-05-12T11:45:48.675990+00:00",
         "destination": {"branch": {"name": "main"}, "commit": {"type": "commit", "hash": "49cb0fd6590a"}},
         "source": {"branch": {"name": "gmacario/dev03"}, "commit": {"type": "commit", "hash": "ed0e0bfd9a94"}}}})
+}
+
+/// Of the pull request above, as Atlassian's documentation has such events: with the time in `approval`,
+/// `changes_request` or `comment` (<https://support.atlassian.com/bitbucket-cloud/docs/event-payloads/>).
+fn reviewed(event: &str, who: &str, at: &str) -> Value {
+    let mut body = fulfilled();
+    let user = json!({"type": "user", "nickname": who, "uuid": format!("{{{who}}}")});
+    let time = format!("2023-05-11T{at}:00.000000+00:00");
+    body["actor"] = user.clone();
+    match event {
+        "comment_created" => body["comment"] = json!({"id": 17, "content": {"raw": "Why?"}, "created_on": time}),
+        "changes_request_created" => body["changes_request"] = json!({"date": time, "user": user}),
+        _ => body["approval"] = json!({"date": time, "user": user}),
+    }
+    body
 }
 
 /// The example of Atlassian's documentation.
@@ -76,6 +93,9 @@ fn a_push_to_a_main_branch_is_merged_and_says_when_it_lists_too_little() {
     let Ok(Reading::Partial(facts, words)) = read("repo:push", &push(), &[]) else { panic!("Bitbucket lists five") };
     assert!(words.contains("lists 2 commits"), "{words}");
     let changes: Vec<_> = facts.iter().map(|fact| serde_json::to_value(&fact.event).unwrap()).collect();
+    assert_eq!((&changes[2]["type"], &changes[2]["partial"]), (&json!("push"), &json!(true)));
+    let listed = changes[2]["commits"].as_array().unwrap();
+    assert_eq!(listed[1]["sha"], "6ca0691239785a619fa1dce7bf1073f50499cd60", "the oldest first");
     assert_eq!(changes[0]["sha"], "6ca0691239785a619fa1dce7bf1073f50499cd60");
     assert_eq!((&changes[0]["merge"], &changes[1]["merge"]), (&json!(true), &Value::Null), "two parents");
     assert_eq!(changes[1]["authored_at"], "2023-05-11T14:54:02Z");
@@ -86,24 +106,66 @@ fn a_push_to_a_main_branch_is_merged_and_says_when_it_lists_too_little() {
         body
     };
     assert!(
-        matches!(read("repo:push", &change("truncated", json!(false)), &[]), Ok(Reading::Facts(facts)) if facts.len() == 2)
+        matches!(read("repo:push", &change("truncated", json!(false)), &[]), Ok(Reading::Facts(facts)) if facts.len() == 3)
     );
     assert_eq!(why("repo:push", &change("new", Value::Null)), Skip::NotMerged, "a deleted branch");
     assert_eq!(why("repo:push", &change("new", json!({"type": "branch", "name": "topic"}))), Skip::NotMerged);
     assert_eq!(why("repo:push", &change("new", json!({"type": "tag", "name": "main"}))), Skip::NotMerged);
 }
 
+fn told(event: &str, body: &Value) -> (Vec<String>, PullRequestEvent) {
+    let Ok(Reading::Facts(facts)) = read(event, body, &[]) else { panic!("{event}: {body:#}") };
+    let (mut changes, mut requests) = (Vec::new(), Vec::new());
+    for fact in facts {
+        match fact.event {
+            DeliveryEvent::Change(event) => changes.push(event.sha),
+            DeliveryEvent::PullRequest(event) => requests.push(event),
+            other => panic!("{other:?}"),
+        }
+    }
+    let [request] = <[PullRequestEvent; 1]>::try_from(requests).unwrap();
+    (changes, request)
+}
+
 #[test]
-fn a_pull_request_counts_where_its_commit_is_told_in_full() {
-    assert_eq!(why("pullrequest:fulfilled", &fulfilled()), Skip::CountedElsewhere, "twelve digits name no commit");
+fn a_pull_request_is_a_change_where_its_commit_is_told_in_full() {
+    let (changes, request) = told("pullrequest:fulfilled", &fulfilled());
+    assert_eq!(changes.len(), 0, "twelve digits name no commit");
+    assert!(matches!(&request.status, Some(Status::Merged { commit, .. }) if commit == "6ca069123978"));
+    assert_eq!(request.opened_at.unwrap().to_string(), "2023-05-11T10:03:43.464028Z");
     let mut full = fulfilled();
     full["pullrequest"]["merge_commit"]["hash"] = json!("6ca0691239785a619fa1dce7bf1073f50499cd60");
-    let Ok(Reading::Facts(facts)) = read("pullrequest:fulfilled", &full, &[]) else { panic!() };
-    let change = serde_json::to_value(&facts[0].event).unwrap();
-    assert_eq!(change["pull_request"]["opened_at"], "2023-05-11T10:03:43.464028Z");
+    assert_eq!(told("pullrequest:fulfilled", &full).0, ["6ca0691239785a619fa1dce7bf1073f50499cd60"]);
     full["pullrequest"]["destination"]["branch"]["name"] = json!("release");
-    assert_eq!(why("pullrequest:fulfilled", &full), Skip::NotMerged);
-    assert_eq!(why("pullrequest:created", &fulfilled()), Skip::NotMerged);
+    assert_eq!(told("pullrequest:fulfilled", &full).0.len(), 0, "not on a main branch");
+    assert_eq!(told("pullrequest:created", &fulfilled()).1.status, Some(Status::Open));
+    assert!(matches!(told("pullrequest:rejected", &fulfilled()).1.status, Some(Status::Closed { .. })));
+    assert_eq!(why("pullrequest:comment_deleted", &fulfilled()), Skip::NoChange);
+}
+
+#[test]
+fn others_review_and_approve_until_they_take_it_back() {
+    let said = |event: &str, who: &str, at: &str| told(&format!("pullrequest:{event}"), &reviewed(event, who, at)).1;
+    let mut facts = vec![
+        said("comment_created", "author", "11:00"),
+        said("changes_request_created", "a", "12:00"),
+        said("approved", "a", "13:00"),
+        said("unapproved", "a", "14:00"),
+        said("approved", "b", "15:00"),
+        told("pullrequest:fulfilled", &fulfilled()).1,
+    ];
+    let times = fold_pull_request(&facts).unwrap().times();
+    let time = |at: &str| Some(Timestamp::parse(&format!("2023-05-11T{at}:00Z")).unwrap());
+    assert_eq!((times.first_review_at, times.approved_at), (time("12:00"), time("15:00")));
+    facts.rotate_left(3);
+    facts.extend(facts.clone());
+    assert_eq!(fold_pull_request(&facts).unwrap().times(), times, "in any order");
+    let mut nobody = reviewed("approved", "a", "13:00");
+    nobody["actor"] = Value::Null;
+    assert_eq!(why("pullrequest:approved", &nobody), Skip::NoChange);
+    let mut app = reviewed("comment_created", "a", "13:00");
+    app["actor"]["type"] = json!("app_user");
+    assert!(told("pullrequest:comment_created", &app).1.reviews[0].bot);
 }
 
 #[test]
@@ -133,9 +195,12 @@ fn a_status_that_the_configuration_names_is_a_deployment() {
 #[test]
 fn mutilated_bodies_get_an_outcome_too() {
     let named = [("mybuildtool", "production")];
-    for (event, body) in
-        [("repo:push", push()), ("pullrequest:fulfilled", fulfilled()), ("repo:commit_status_created", status())]
-    {
+    for (event, body) in [
+        ("repo:push", push()),
+        ("pullrequest:fulfilled", fulfilled()),
+        ("pullrequest:approved", reviewed("approved", "a", "13:00")),
+        ("repo:commit_status_created", status()),
+    ] {
         assert!(everywhere(&body, 6, |body| read(event, body, &named)) > 10);
     }
 }
@@ -147,6 +212,9 @@ fn what_is_missing_is_named_and_the_rest_is_skipped() {
         ("repo:push", push(), "/push/changes"),
         ("repo:push", push(), "/push/changes/0/commits/1/hash"),
         ("pullrequest:fulfilled", fulfilled(), "/pullrequest/merge_commit"),
+        ("pullrequest:approved", reviewed("approved", "a", "13:00"), "/approval/date"),
+        ("pullrequest:comment_created", reviewed("comment_created", "a", "13:00"), "/comment/created_on"),
+        ("pullrequest:created", fulfilled(), "/pullrequest/id"),
         ("pullrequest:fulfilled", fulfilled(), "/pullrequest/destination/branch/name"),
         ("repo:commit_status_created", status(), "/commit_status/state"),
         ("repo:commit_status_created", status(), "/commit_status/updated_on"),

@@ -64,6 +64,16 @@ async fn an_incident_lives_from_its_creation_to_its_last_resolution() {
         );
     }
     assert_eq!(devpulse.all("/api/v1/incidents").await.len(), 1);
+    // PagerDuty gives a subscription up that refuses: what is malformed is kept, and answered 200.
+    let mut malformed = event("7", "resolved", "2026-01-06T11:00:00Z");
+    malformed["event"]["occurred_at"] = json!("soon");
+    for body in [malformed.to_string(), "{\"event\":".to_owned()] {
+        let answer = post(&devpulse, &body, &sign(SECRET, &body)).await;
+        assert_eq!((answer.status, &answer.json["outcome"]), (200, &json!("invalid")), "{}", answer.text);
+    }
+    let kept = devpulse.get("/api/v1/sources/invalid?source=pagerduty").await["items"].clone();
+    assert_eq!((&kept[0]["pointer"], &kept[0]["body"]), (&json!(""), &json!("{\"event\":")), "{kept:#}");
+    assert_eq!((&kept[1]["pointer"], &kept[1]["body"]), (&json!("/event/occurred_at"), &json!(malformed.to_string())));
     // With keys about, PagerDuty still needs none; without the source nobody gets in.
     assert!(devpulse.run(&["keys", "create", "--name", "a", "--scope", "admin"]).status.success());
     assert_eq!(post(&devpulse, &body, &sign(SECRET, &body)).await.status, 200);

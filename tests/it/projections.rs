@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use chrono::{SecondsFormat, TimeDelta, Utc};
+use devpulse::store::schema::dora_state;
+use devpulse::store::{Conn, open};
+use diesel::QueryDsl;
+use diesel_async::RunQueryDsl;
 use serde_json::{Value, json};
 
 use crate::support::db::on_both;
@@ -13,6 +17,24 @@ services:
   - {name: cart, repository: acme/shop}
   - {name: till, repository: acme/shop}
 ";
+
+const MONOREPO: &str = r"
+services:
+  - {name: cart, repository: acme/shop, paths: [cart/**]}
+  - {name: till, repository: acme/shop, paths: [till/**]}
+";
+
+/// How many projections of services were made.
+async fn projections(url: &str) -> i64 {
+    let store = open::open(url, 1).await.unwrap();
+    let mut conn = store.read().await.unwrap();
+    let query = || dora_state::table.select(dora_state::changed);
+    match &mut conn {
+        Conn::Postgres(c) => RunQueryDsl::get_result(query(), &mut **c).await.unwrap(),
+        Conn::SqliteReader(c) => RunQueryDsl::get_result(query(), &mut **c).await.unwrap(),
+        Conn::SqliteWriter(_) => unreachable!("it only reads"),
+    }
+}
 
 fn ago(minutes: i64) -> String {
     (Utc::now() - TimeDelta::minutes(minutes)).to_rfc3339_opts(SecondsFormat::Micros, true)
@@ -75,6 +97,44 @@ on_both! {
         devpulse.post_events(&deployment("cart", "d9", "c1", 40)).await;
         assert_eq!(figures("").await, (Some(1), Some(1)));
         assert_eq!(figures("service=cart").await, (Some(1), Some(1)));
+    }
+
+    async fn a_push_concerns_the_services_whose_paths_it_touches(db: Database) {
+        let devpulse = DevPulse::start(&db.url, MONOREPO).await;
+        let of = |sha: &str, minutes: i64, paths: &[&str]| {
+            let mut change = change(sha, minutes);
+            change["paths"] = json!(paths);
+            change
+        };
+        devpulse.post_events(&json!([of("c0", 300, &["cart/a"]), of("t0", 300, &["till/a"])])).await;
+        for (service, commit) in [("cart", "c0"), ("till", "t0")] {
+            devpulse.post_events(&deployment(service, &format!("{service}-0"), commit, 200)).await;
+        }
+        let figure = async |service: &str| {
+            let figure = lead(&devpulse, &format!("service={service}")).await;
+            (figure["n"].as_u64().unwrap(), figure["excluded"]["paths_unknown"].as_u64())
+        };
+        assert_eq!((figure("cart").await, figure("till").await), ((0, None), (0, None)));
+        lead(&devpulse, "").await;
+        let before = projections(&db.url).await;
+        devpulse.post_events(&json!([of("c1", 100, &["cart/b"]), of("c2", 99, &["cart/b"])])).await;
+        lead(&devpulse, "").await;
+        assert_eq!(projections(&db.url).await, before + 1, "the till is left alone");
+        // What is known of nobody's paths may be everybody's, until somebody says whose it is.
+        devpulse.post_events(&of("x", 98, &[])).await;
+        for service in ["cart", "till"] {
+            devpulse.post_events(&deployment(service, &format!("{service}-1"), "x", 50)).await;
+        }
+        assert_eq!((figure("cart").await, figure("till").await), ((2, Some(1)), (0, Some(1))));
+        devpulse.post_events(&of("x", 98, &["cart/c"])).await;
+        assert_eq!((figure("cart").await, figure("till").await), ((3, None), (0, None)));
+        // A deployment may name what is not its own.
+        let mut naming = deployment("till", "till-2", "y", 40);
+        naming["changes"] = json!([{"repository": "acme/shop", "sha": "c9"}]);
+        devpulse.post_events(&naming).await;
+        assert_eq!(figure("till").await.0, 0, "nobody says when it was authored");
+        devpulse.post_events(&of("c9", 45, &["cart/d"])).await;
+        assert_eq!(figure("till").await.0, 1);
     }
 
     async fn what_was_acknowledged_is_counted_after_a_crash(db: Database) {

@@ -1,10 +1,10 @@
 //! Pull requests by GitHub's webhooks: their times and original commits reach the commits that
 //! they became, in whatever order the deliveries come.
 
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestError, TestRunner};
+use proptest::prop_assert_eq;
 use serde_json::{Value, json};
 
+use crate::support::arrival::in_any_order;
 use crate::support::db::on_both;
 use crate::support::devpulse::DevPulse;
 use crate::support::github::{PullRequests, deliver};
@@ -146,6 +146,30 @@ on_both! {
         assert!(merge["change"]["sha"].as_str().unwrap().ends_with("m2"));
     }
 
+    /// Whichever comes first, what a pull request is said to have become last is what it became.
+    async fn a_commit_that_a_pull_request_did_not_become_has_nothing_of_it(db: Database) {
+        let devpulse = start(&db.url).await;
+        let of = |repository| PullRequests { repository };
+        let wrong = |repository| of(repository).merged(1, ("feature", "c1"), 1, "s1", "05T10:00");
+        let right = |repository| of(repository).merged(1, ("feature", "c1"), 1, "s2", "05T10:05");
+        let pushes = |repository| [
+            of(repository).push("feature", None, "c1", &[("c1", "02T09:00")], "02T09:10"),
+            of(repository).push("main", Some("m0"), "s1", &[("s0", "05T09:00"), ("s1", "05T10:00")], "05T10:00"),
+            of(repository).push("main", Some("s1"), "s2", &[("s2", "05T10:05")], "05T10:05"),
+        ];
+        tell(&devpulse, &pushes("acme-1/checkout")).await;
+        tell(&devpulse, &[wrong("acme-1/checkout")]).await;
+        let number = |changes: &[Value], place: usize| changes[place]["pull_request"]["number"].clone();
+        let before = changes(&devpulse, "acme-1/checkout").await;
+        assert_eq!((number(&before, 0), number(&before, 1), number(&before, 2)), (json!(1), json!(1), Value::Null));
+        tell(&devpulse, &[right("acme-1/checkout")]).await;
+        let after = changes(&devpulse, "acme-1/checkout").await;
+        assert_eq!((number(&after, 0), number(&after, 1), number(&after, 2)), (Value::Null, Value::Null, json!(1)), "{after:#?}");
+        tell(&devpulse, &[right("acme-2/checkout"), wrong("acme-2/checkout")]).await;
+        tell(&devpulse, &pushes("acme-2/checkout")).await;
+        assert_eq!(changes(&devpulse, "acme-2/checkout").await, after);
+    }
+
     async fn a_push_that_is_not_listed_in_full_makes_the_answer_partial(db: Database) {
         let devpulse = start(&db.url).await;
         let of = PullRequests { repository: "acme/checkout" };
@@ -179,17 +203,9 @@ on_both! {
         let sorted = changes(&devpulse, "acme/checkout").await;
         assert_eq!(sorted.len(), 10);
         let runtime = tokio::runtime::Handle::current();
-        let cases = std::cell::Cell::new(0_u32);
-        let n = week("x").len();
-        let arrival = prop::collection::vec(0..n, 0..n).prop_flat_map(move |again| {
-            let all: Vec<usize> = (0..n).chain(again).collect();
-            Just(all).prop_shuffle()
-        });
-        let verdict = tokio::task::block_in_place(|| {
-            let config = Config { cases: 16, max_shrink_iters: 60, failure_persistence: None, ..Config::default() };
-            TestRunner::new(config).run(&arrival, |arrival| {
-                cases.set(cases.get() + 1);
-                let repository = format!("acme-{}/checkout", cases.get());
+        tokio::task::block_in_place(|| {
+            in_any_order(week("x").len(), 16, |case, arrival| {
+                let repository = format!("acme-{case}/checkout");
                 let week = week(&repository);
                 let deliveries: Vec<Delivery> = arrival.iter().map(|index| week[*index].clone()).collect();
                 let found = runtime.block_on(async {
@@ -198,12 +214,7 @@ on_both! {
                 });
                 prop_assert_eq!(&found, &sorted);
                 Ok(())
-            })
+            });
         });
-        match verdict {
-            Ok(()) => {}
-            Err(TestError::Fail(reason, case)) => panic!("{reason}\n{case:?}"),
-            Err(TestError::Abort(reason)) => panic!("{reason}"),
-        }
     }
 }

@@ -1,6 +1,7 @@
 -- Times are whole microseconds since 1970-01-01T00:00:00Z (docs/decisions/0002), JSON is text.
 
--- Delivery facts, one by one, as they came. `digest` is what makes a retry a duplicate.
+-- Delivery facts, one by one, as they came. `digest` is what makes a retry a duplicate. Facts of the kind
+-- `repetition` say what the one before them said, and are kept for a week.
 CREATE TABLE fact (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     digest BLOB NOT NULL UNIQUE,
@@ -12,7 +13,7 @@ CREATE TABLE fact (
     event TEXT NOT NULL,
     raw BLOB NOT NULL
 );
-CREATE INDEX fact_entity ON fact (kind, entity_source, entity_id);
+CREATE INDEX fact_entity ON fact (kind, entity_source, entity_id, event_time);
 
 -- The folds of the facts.
 -- `place` is the environment as the source names it, such as a region of production. A run that
@@ -38,7 +39,6 @@ CREATE INDEX deployment_page ON deployment (sort_at, source, id);
 CREATE INDEX deployment_id ON deployment (id);
 CREATE INDEX deployment_commit ON deployment (commit_sha);
 
--- `packed` is what derivations need of the state: they read every change of a repository.
 CREATE TABLE change (
     repository TEXT NOT NULL,
     sha TEXT NOT NULL,
@@ -46,7 +46,6 @@ CREATE TABLE change (
     authored_at BIGINT,
     merged_at BIGINT,
     sort_at BIGINT NOT NULL,
-    packed BLOB NOT NULL,
     state TEXT NOT NULL,
     PRIMARY KEY (repository, sha)
 );
@@ -92,6 +91,23 @@ CREATE TABLE push (
 );
 CREATE INDEX push_before ON push (repository, branch, before_head);
 
+-- Which commit artifacts and chains of events come from (docs/decisions/0010), by their names.
+CREATE TABLE origin (
+    name TEXT PRIMARY KEY,
+    commit_sha TEXT,
+    repository TEXT,
+    chain TEXT
+) WITHOUT ROWID;
+CREATE INDEX origin_chain ON origin (chain);
+
+-- The deployments that name artifacts and chains and no commit.
+CREATE TABLE origin_reference (
+    name TEXT NOT NULL,
+    source TEXT NOT NULL,
+    id TEXT NOT NULL,
+    PRIMARY KEY (name, source, id)
+) WITHOUT ROWID;
+
 CREATE TABLE finding (
     source TEXT NOT NULL,
     id TEXT NOT NULL,
@@ -126,10 +142,12 @@ CREATE TABLE dora_state (
     changed BIGINT NOT NULL
 );
 
--- Services with facts that are not projected yet; `mark` is the newest of them.
+-- Services with facts that are not projected yet; `mark` is the newest of them. `only_changes` are
+-- changes of a repository that other services may be built from, too.
 CREATE TABLE dora_dirty (
     service TEXT PRIMARY KEY,
-    mark BIGINT NOT NULL
+    mark BIGINT NOT NULL,
+    only_changes BOOLEAN NOT NULL
 ) WITHOUT ROWID;
 
 CREATE TABLE dora_partition (
@@ -170,6 +188,15 @@ CREATE TABLE dora_repository (
     PRIMARY KEY (repository, service)
 ) WITHOUT ROWID;
 CREATE INDEX dora_repository_service ON dora_repository (service);
+
+-- What derivations need of changes, in packed pieces: of two that tell of one change, the later
+-- stands. Pieces of a repository are merged when there are many.
+CREATE TABLE dora_change (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    repository TEXT NOT NULL,
+    packed BLOB NOT NULL
+);
+CREATE INDEX dora_change_repository ON dora_change (repository, number);
 
 -- The deployments that brought changes of repositories that several services are built from.
 CREATE TABLE dora_arrival (
@@ -227,6 +254,17 @@ CREATE TABLE source_count (
     last_at BIGINT NOT NULL,
     PRIMARY KEY (source, outcome, reason)
 );
+
+-- What webhooks sent that could not be taken in, as it came; the newest of each source.
+CREATE TABLE invalid_delivery (
+    digest BLOB PRIMARY KEY,
+    source TEXT NOT NULL,
+    received_at BIGINT NOT NULL,
+    pointer TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX invalid_delivery_age ON invalid_delivery (source, received_at);
 
 -- Telemetry: one opaque row per commit group until it is materialised.
 CREATE TABLE journal (

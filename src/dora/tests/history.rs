@@ -13,14 +13,15 @@ use crate::dora::figure::{Figures, Standards, figures};
 use crate::dora::month::Month;
 use crate::dora::partition::Partition;
 use crate::dora::range::Ranges;
+use crate::dora::repository::Repository;
 use crate::dora::row::DeploymentRow;
 use crate::dora::select::{Arrival, Selected};
 use crate::dora::split::{Elsewhere, Partitions, split};
 use crate::dora::stats::Center;
 use crate::dora::{Derived, History, Rules, derive};
 use crate::event::{
-    ChangeEvent, ChangeRef, DeliveryEvent, DeploymentEvent, DeploymentOutcome, DeploymentRef, EntityKey, IncidentEvent,
-    IncidentStatus, LinksEvent, state,
+    Change, ChangeEvent, ChangeRef, DeliveryEvent, DeploymentEvent, DeploymentOutcome, DeploymentRef, EntityKey,
+    IncidentEvent, IncidentStatus, LinksEvent, state,
 };
 use crate::time::Timestamp;
 
@@ -54,6 +55,9 @@ pub fn deployment(id: &str, version: &str, time: &str) -> DeploymentEvent {
         repository: None,
         changes: Vec::new(),
         rolls_back: None,
+        sighting: None,
+        artifact: None,
+        chain: None,
         attributes: BTreeMap::new(),
     }
 }
@@ -88,17 +92,9 @@ pub fn change(sha: &str, authored: &str, merged: &str) -> ChangeEvent {
 
 pub fn incident(id: &str, status: IncidentStatus, time: &str) -> IncidentEvent {
     IncidentEvent {
-        key: key(id),
-        time: at(time),
         service: Some("checkout".to_owned()),
         environment: Some("production".to_owned()),
-        status,
-        started_at: None,
-        severity: None,
-        title: None,
-        url: None,
-        deployments: Vec::new(),
-        attributes: BTreeMap::new(),
+        ..IncidentEvent::new(key(id), at(time), status)
     }
 }
 
@@ -106,10 +102,19 @@ pub fn named(id: &str) -> DeploymentRef {
     DeploymentRef { id: Some(id.to_owned()), source: Some("test".to_owned()), ..DeploymentRef::default() }
 }
 
+pub fn changes(events: &[DeliveryEvent]) -> Vec<Change> {
+    let mut changes: BTreeMap<(String, String), Vec<ChangeEvent>> = BTreeMap::new();
+    for event in events {
+        if let DeliveryEvent::Change(e) = event {
+            changes.entry((e.repository.clone(), e.sha.clone())).or_default().push(e.clone());
+        }
+    }
+    changes.values().filter_map(|facts| state::fold_change(facts)).collect()
+}
+
 /// Folds events into the history of `checkout`, as the store does.
 pub fn fold(events: &[DeliveryEvent]) -> History {
     let mut deployments: BTreeMap<(EntityKey, String), Vec<DeploymentEvent>> = BTreeMap::new();
-    let mut changes: BTreeMap<(String, String), Vec<ChangeEvent>> = BTreeMap::new();
     let mut incidents: BTreeMap<EntityKey, Vec<IncidentEvent>> = BTreeMap::new();
     let mut links: BTreeMap<EntityKey, Vec<LinksEvent>> = BTreeMap::new();
     for event in events.iter().cloned() {
@@ -117,17 +122,21 @@ pub fn fold(events: &[DeliveryEvent]) -> History {
             DeliveryEvent::Deployment(e) => {
                 deployments.entry((e.key.clone(), e.place().to_owned())).or_default().push(e);
             }
-            DeliveryEvent::Change(e) => changes.entry((e.repository.clone(), e.sha.clone())).or_default().push(e),
+            DeliveryEvent::Change(_) => {}
             DeliveryEvent::Incident(e) => incidents.entry(e.key.clone()).or_default().push(e),
             DeliveryEvent::Links(e) => links.entry(e.key.clone()).or_default().push(e),
             // The store joins these into the changes.
-            DeliveryEvent::PullRequest(_) | DeliveryEvent::Push(_) | DeliveryEvent::Finding(_) => {}
+            DeliveryEvent::PullRequest(_)
+            | DeliveryEvent::Push(_)
+            | DeliveryEvent::Finding(_)
+            | DeliveryEvent::Origin(_)
+            | DeliveryEvent::Unread(_) => {}
         }
     }
     History {
         service: "checkout".to_owned(),
         deployments: deployments.values().filter_map(|facts| state::fold_deployment(facts)).collect(),
-        changes: changes.values().filter_map(|facts| state::fold_change(facts)).collect(),
+        repositories: Repository::of(&changes(events)),
         incidents: incidents
             .iter()
             .filter_map(|(key, facts)| state::fold_incident(facts, links.get(key).map_or(&[], Vec::as_slice)))

@@ -16,7 +16,7 @@ use crate::dora::split::{self, Elsewhere, Partitions, split};
 use crate::dora::stats::Center;
 use crate::event::{
     ChangeRef, Correction, Deployment, DeploymentKind, DeploymentOutcome, DeploymentRef, EntityKey, Incident,
-    IncidentStatus,
+    IncidentStatus, Provenance,
 };
 use crate::time::Timestamp;
 
@@ -64,6 +64,7 @@ fn a_deployment() -> impl Strategy<Value = Deployment> {
                 })
                 .collect(),
             rolls_back: None,
+            provenance: Provenance::default(),
             attributes: BTreeMap::new(),
         },
     )
@@ -77,6 +78,12 @@ fn an_incident() -> impl Strategy<Value = Incident> {
     (0..100_u8, service, lasts, named, start_unknown, withdrawn).prop_map(
         |(id, service, (started, resolved), named, start_unknown, withdrawn)| Incident {
             key: EntityKey { source: "pager".to_owned(), id: format!("i{id}") },
+            // Some affect both.
+            other_services: service
+                .filter(|_| id % 4 == 0)
+                .map(|one| SERVICES[1 - one].to_owned())
+                .into_iter()
+                .collect(),
             service: service.map(|service| SERVICES[service].to_owned()),
             environment: None,
             status: match resolved {
@@ -89,6 +96,7 @@ fn an_incident() -> impl Strategy<Value = Incident> {
             url: None,
             started_at: hour(started),
             start_unknown,
+            detected_at: None,
             acknowledged_at: None,
             resolved_at: resolved.map(hour),
             deployments: Vec::new(),
@@ -123,7 +131,7 @@ fn derived(deployments: &[Deployment], incidents: &[Incident]) -> Vec<Derived> {
         let history = History {
             service: (*name).to_owned(),
             deployments: once.into_values().filter(|d| d.service == **name).cloned().collect(),
-            changes: Vec::new(),
+            repositories: Vec::new(),
             incidents: incidents.into_values().cloned().collect(),
             ..History::default()
         };
@@ -172,6 +180,7 @@ struct Plain {
     withdrawn: u64,
 }
 
+#[expect(clippy::too_many_lines, reason = "every number once")]
 fn plain(all: &[Derived], wanted: impl Fn(&str, &str) -> bool, window: Window, arrival: Arrival) -> Plain {
     let mut plain = Plain::default();
     let rows: Vec<&DeploymentRow> = all.iter().flat_map(|one| &one.deployments).collect();
@@ -219,11 +228,16 @@ fn plain(all: &[Derived], wanted: impl Fn(&str, &str) -> bool, window: Window, a
     }
     let mut seen = BTreeSet::new();
     for incident in all.iter().flat_map(|one| &one.incidents) {
-        let service = incident.service.as_deref();
         let here = |one: &Derived| {
             one.incidents.iter().any(|other| other.key == incident.key && wanted(&one.service, &other.environment))
         };
-        let ours = all.iter().any(|one| service.is_none_or(|service| service == one.service) && here(one));
+        let affected = |one: &Derived| {
+            incident
+                .service
+                .as_ref()
+                .is_none_or(|first| *first == one.service || incident.other_services.contains(&one.service))
+        };
+        let ours = all.iter().any(|one| affected(one) && here(one));
         if !ours || !seen.insert(&incident.key) {
             continue;
         }

@@ -3,10 +3,11 @@
 
 use proptest::prelude::*;
 
-use super::history::{ask, change, deployment, fold, incident, named, question, rules_with, service};
+use super::history::{ask, change, changes, deployment, fold, incident, named, question, rules_with, service};
 use super::reference;
 use crate::dora::count::Question;
 use crate::dora::derive::derive;
+use crate::dora::repository::Repository;
 use crate::dora::select::Arrival;
 use crate::dora::stats::Center;
 use crate::event::{DeliveryEvent, DeploymentKind, DeploymentOutcome, EntityKey, IncidentStatus};
@@ -91,7 +92,7 @@ proptest! {
         let (mut expected, mut found) = (fold(&sorted), fold(&shuffled));
         prop_assert_eq!(derive(&expected, &rules), derive(&found, &rules));
         expected.deployments.reverse();
-        found.changes.reverse();
+        found.repositories = Repository::of(changes(&shuffled).iter().rev());
         found.incidents.reverse();
         let (expected, found) = (derive(&expected, &rules), derive(&found, &rules));
         let of = |derived| ask(derived, &question(), &["production"], Arrival::First);

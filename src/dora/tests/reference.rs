@@ -160,7 +160,8 @@ fn failure(history: &History, order: &[&Deployment], d: &Deployment) -> (bool, V
 fn leads(history: &History, order: &[&Deployment], window: Window) -> Vec<i64> {
     let mut there: BTreeSet<&str> = BTreeSet::new();
     let mut leads = Vec::new();
-    let known = |sha: &str| history.changes.iter().find(|c| c.sha == sha);
+    let changes = || history.repositories.iter().flat_map(|repository| repository.commits());
+    let known = |sha: &str| changes().find(|c| &*c.sha == sha);
     for (i, d) in order.iter().enumerate() {
         let own = |d: &Deployment| d.commit.as_deref().and_then(known);
         let reach = |d: &Deployment| own(d).map_or(d.started_at.or(d.finished_at).unwrap(), |c| c.merged_at.unwrap());
@@ -173,8 +174,8 @@ fn leads(history: &History, order: &[&Deployment], window: Window) -> Vec<i64> {
             let earlier = (0..i).filter(|j| !order[*j].changes.is_empty() || goes_on(*j));
             let before = earlier.map(|j| reach(order[j])).max().unwrap();
             let until = reach(d);
-            let new = history.changes.iter().filter(|c| before < c.merged_at.unwrap() && c.merged_at.unwrap() <= until);
-            brought.extend(new.chain(own(d)).map(|c| (c.sha.as_str(), c.authored_at)));
+            let new = changes().filter(|c| before < c.merged_at.unwrap() && c.merged_at.unwrap() <= until);
+            brought.extend(new.chain(own(d)).map(|c| (&*c.sha, c.authored_at)));
         }
         for (sha, authored) in brought {
             let merge = known(sha).is_some_and(|c| c.merge);
@@ -215,7 +216,9 @@ pub fn figures(history: &History, window: Window) -> Expected {
         if position.is_none() && !failed {
             continue;
         }
-        let kind = position.map_or(d.kind.unwrap_or(DeploymentKind::Planned), |i| kind(&order, i));
+        // Who names what it undoes declares a rollback, whatever became of it.
+        let named = if d.rolls_back.is_some() { DeploymentKind::Rollback } else { DeploymentKind::Planned };
+        let kind = position.map_or(d.kind.unwrap_or(named), |i| kind(&order, i));
         if window.contains(finished) {
             expected.deployments += 1;
             expected.failed += u64::from(failed);

@@ -11,7 +11,7 @@ use crate::http::{Caller, Problem};
 use crate::ingest::alertmanager::{self, Context};
 use crate::ingest::decode;
 
-const SOURCE: Source = Source { name: "alertmanager", title: "Alertmanager" };
+pub const SOURCE: Source = Source { name: "alertmanager", title: "Alertmanager" };
 
 /// Take a message of Alertmanager or of Grafana's alerting in
 ///
@@ -21,11 +21,10 @@ const SOURCE: Source = Source { name: "alertmanager", title: "Alertmanager" };
     tag = "events",
     request_body(content = String, content_type = "application/json", description = "The webhook's payload, version 4"),
     responses(
-        (status = 200, description = "Taken in and on disk, seen before, or skipped", body = DeliveryReceipt,
+        (status = 200, description = "Taken in and on disk, seen before, skipped, or invalid; see errors", body = DeliveryReceipt,
          example = json!({"outcome": "accepted", "events": 1})),
-        (status = 400, description = "The body cannot be read", body = Problem),
+        (status = 400, description = "The body ended early", body = Problem),
         (status = 413, description = "Too many bytes", body = Problem),
-        (status = 422, description = "A required field is missing or wrong; see pointer", body = Problem),
         (status = 429, description = "Too many requests wait; see Retry-After", body = Problem),
         (status = 503, description = "The database does not answer; see Retry-After", body = Problem),
     ),

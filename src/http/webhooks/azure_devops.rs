@@ -14,7 +14,8 @@ pub const SOURCE: Source = Source { name: "azure_devops", title: "Azure DevOps" 
 /// Take a service hook of Azure DevOps in
 ///
 /// Stages, classic releases and builds that `sources.azure_devops.deployment_stages` names are
-/// deployments; pushes to the default branch and completed pull requests are changes. Service hooks prove
+/// deployments; pushes to the default branch and completed pull requests are changes, comments and votes
+/// their reviews. Service hooks prove
 /// themselves by basic authentication: the password is `sources.azure_devops.secret`, with any name.
 #[utoipa::path(
     tag = "events",
@@ -22,13 +23,12 @@ pub const SOURCE: Source = Source { name: "azure_devops", title: "Azure DevOps" 
     params(("Authorization" = String, Header, description = "Basic, with any name")),
     request_body(content = String, content_type = "application/json", description = "Azure DevOps's payload"),
     responses(
-        (status = 200, description = "Taken in and on disk, seen before, or skipped", body = DeliveryReceipt,
+        (status = 200, description = "Taken in and on disk, seen before, skipped, or invalid; see errors", body = DeliveryReceipt,
          example = json!({"outcome": "accepted", "events": 1})),
-        (status = 400, description = "The body cannot be read", body = Problem),
+        (status = 400, description = "The body ended early", body = Problem),
         (status = 401, description = "The password is missing or wrong", body = Problem),
         (status = 404, description = "Azure DevOps is not configured as a source", body = Problem),
         (status = 413, description = "Too many bytes", body = Problem),
-        (status = 422, description = "A required field is missing or wrong; see pointer", body = Problem),
         (status = 429, description = "Too many requests wait; see Retry-After", body = Problem),
         (status = 503, description = "The database does not answer; see Retry-After", body = Problem),
     ),

@@ -23,7 +23,8 @@ const DELIVERY: HeaderName = HeaderName::from_static("x-request-uuid");
 
 /// Take a webhook of Bitbucket Cloud in
 ///
-/// Understands `repo:push`, `pullrequest:fulfilled` and, as deployments, the commit statuses that
+/// Understands `repo:push`, pull requests (`created`, `updated`, `fulfilled`, `rejected`, `approved`,
+/// `unapproved`, `changes_request_created`, `comment_created`) and, as deployments, the commit statuses that
 /// `sources.bitbucket.deployment_statuses` names; answers 200 to all others, too. The signature
 /// (`X-Hub-Signature`) is that of `sources.bitbucket.secret`; no key is needed.
 #[utoipa::path(
@@ -36,13 +37,12 @@ const DELIVERY: HeaderName = HeaderName::from_static("x-request-uuid");
     ),
     request_body(content = String, content_type = "application/json", description = "Bitbucket's payload"),
     responses(
-        (status = 200, description = "Taken in and on disk, seen before, or skipped", body = DeliveryReceipt,
+        (status = 200, description = "Taken in and on disk, seen before, skipped, or invalid; see errors", body = DeliveryReceipt,
          example = json!({"outcome": "accepted", "events": 1})),
-        (status = 400, description = "The body cannot be read", body = Problem),
+        (status = 400, description = "The body ended early", body = Problem),
         (status = 401, description = "The signature is missing or wrong", body = Problem),
         (status = 404, description = "Bitbucket is not configured as a source", body = Problem),
         (status = 413, description = "Too many bytes", body = Problem),
-        (status = 422, description = "A required field is missing or wrong; see pointer", body = Problem),
         (status = 429, description = "Too many requests wait; see Retry-After", body = Problem),
         (status = 503, description = "The database does not answer; see Retry-After", body = Problem),
     ),

@@ -7,13 +7,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::github::SOURCE;
-use super::receive::{Delivered, DeliveryOutcome, DeliveryReceipt, submit, taken};
+use super::receive::{Delivered, DeliveryOutcome, DeliveryReceipt, credible, submit, taken_in};
 use crate::app::App;
 use crate::config::model::GitHub;
 use crate::http::auth::Scope;
 use crate::http::body::single_header;
 use crate::http::{Caller, Problem};
 use crate::ingest::committer::{Committed, Fact};
+use crate::ingest::credible::Credible;
 use crate::ingest::decode::{self, Encoding};
 use crate::ingest::fault::Fault;
 use crate::ingest::github;
@@ -89,14 +90,14 @@ pub async fn import_github(
     let delivered = Delivered { text: decode::utf8(&body)?, received_at: app.clock.now() };
     let context = delivered.context(&config, &settings);
     let lines = github::batch::parse_lines(delivered.text, config.ingest.max_items, &context)?;
-    let (lines, facts) = apart(lines);
+    let (lines, facts) = apart(lines, &credible(&app, delivered.received_at));
     let committed = if facts.is_empty() {
         Committed::Taken { facts: Vec::new(), keyed: Vec::new() }
     } else {
         submit(&app, delivered.received_at, None, facts).await?
     };
     let became = |became| app.tally.add(SOURCE.name, became, 1, delivered.received_at);
-    receipt(lines, committed, became).map(web::Json)
+    Ok(web::Json(receipt(lines, committed, became)))
 }
 
 /// A line of which the facts are gone.
@@ -106,28 +107,24 @@ enum Line {
     Skipped(Skip, String),
 }
 
-fn apart(lines: Vec<Result<Reading, Fault>>) -> (Vec<Result<Line, Fault>>, Vec<Fact>) {
+fn apart(lines: Vec<Result<Reading, Fault>>, credible: &Credible) -> (Vec<Result<Line, Fault>>, Vec<Fact>) {
     let mut facts = Vec::new();
-    let mut taken = |of_line: Vec<Fact>, missing| {
-        let count = of_line.len();
-        facts.extend(of_line);
-        Line::Taken(count, missing)
-    };
-    let lines = lines.into_iter().map(|line| {
-        line.map(|reading| match reading {
-            Reading::Skipped(why, words) => Line::Skipped(why, words),
-            Reading::Facts(of_line) => taken(of_line, None),
-            Reading::Partial(of_line, missing) => taken(of_line, Some(missing)),
-        })
+    let lines = lines.into_iter().map(|line| match line?.sort(credible) {
+        Err((why, words)) => Ok(Line::Skipped(why, words)),
+        // A line is taken in as a whole or not at all: whoever imports can send it again.
+        Ok(of_line) => {
+            if let Some(refused) = of_line.refused.into_iter().next() {
+                return Err(refused.fault);
+            }
+            let count = of_line.facts.len();
+            facts.extend(of_line.facts);
+            Ok(Line::Taken(count, of_line.missing))
+        }
     });
     (lines.collect(), facts)
 }
 
-fn receipt(
-    lines: Vec<Result<Line, Fault>>,
-    committed: Committed,
-    became: impl Fn(Became),
-) -> Result<ImportReceipt, Problem> {
+fn receipt(lines: Vec<Result<Line, Fault>>, committed: Committed, became: impl Fn(Became)) -> ImportReceipt {
     let mut new = match committed {
         Committed::Taken { facts, .. } => facts.into_iter(),
         Committed::Repeated | Committed::KeyReused => Vec::new().into_iter(),
@@ -137,7 +134,7 @@ fn receipt(
         let item = match line {
             Ok(Line::Taken(count, missing)) => {
                 let of_line = Committed::Taken { facts: new.by_ref().take(count).collect(), keyed: Vec::new() };
-                ImportItem::from(taken(&of_line, missing, &became)?)
+                ImportItem::from(taken_in(&of_line, missing, &became))
             }
             Ok(Line::Skipped(why, words)) => {
                 became(Became::Skipped(why));
@@ -156,7 +153,7 @@ fn receipt(
         }
         receipt.items.push(item);
     }
-    Ok(receipt)
+    receipt
 }
 
 impl From<DeliveryReceipt> for ImportItem {
@@ -165,6 +162,7 @@ impl From<DeliveryReceipt> for ImportItem {
             DeliveryOutcome::Accepted => ImportOutcome::Accepted,
             DeliveryOutcome::Duplicate => ImportOutcome::Duplicate,
             DeliveryOutcome::Skipped => ImportOutcome::Skipped,
+            DeliveryOutcome::Invalid => ImportOutcome::Invalid,
         };
         Self { outcome, reason, error: None }
     }

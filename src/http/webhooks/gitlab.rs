@@ -24,8 +24,8 @@ const EVENT_ID: HeaderName = HeaderName::from_static("x-gitlab-event-uuid");
 
 /// Take a GitLab webhook in
 ///
-/// Understands deployments, pushes, merge requests, and work items that are incidents; answers 200 to
-/// all others, too. The token (`X-Gitlab-Token`), or the signature (`webhook-signature`), is that of
+/// Understands deployments, pushes, merge requests, comments on them, and work items that are incidents;
+/// answers 200 to all others, too. The token (`X-Gitlab-Token`), or the signature (`webhook-signature`), is that of
 /// `sources.gitlab.secret`; no key is needed.
 #[utoipa::path(
     tag = "events",
@@ -37,13 +37,12 @@ const EVENT_ID: HeaderName = HeaderName::from_static("x-gitlab-event-uuid");
     ),
     request_body(content = String, content_type = "application/json", description = "GitLab's payload"),
     responses(
-        (status = 200, description = "Taken in and on disk, seen before, or skipped", body = DeliveryReceipt,
+        (status = 200, description = "Taken in and on disk, seen before, skipped, or invalid; see errors", body = DeliveryReceipt,
          example = json!({"outcome": "accepted", "events": 1})),
-        (status = 400, description = "The body or a header cannot be read", body = Problem),
+        (status = 400, description = "The body ended early", body = Problem),
         (status = 401, description = "The token or the signature is missing or wrong", body = Problem),
         (status = 404, description = "GitLab is not configured as a source", body = Problem),
         (status = 413, description = "Too many bytes", body = Problem),
-        (status = 422, description = "A required field is missing or wrong; see pointer", body = Problem),
         (status = 429, description = "Too many requests wait; see Retry-After", body = Problem),
         (status = 503, description = "The database does not answer; see Retry-After", body = Problem),
     ),

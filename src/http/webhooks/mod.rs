@@ -17,6 +17,8 @@ mod receive;
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
+use crate::ingest::{cloudevents, tally};
+
 pub use receive::{DeliveryReceipt, Source};
 
 pub fn configure(routes: &mut ServiceConfig) {
@@ -43,6 +45,34 @@ const SIGNED: &[&Source] = &[
 ];
 
 pub fn is_signed(path: &str) -> bool {
-    let name = path.strip_prefix("/api/v1/webhooks/");
-    name.is_some_and(|name| SIGNED.iter().any(|source| source.name == name))
+    source_of(path).is_some_and(|source| !source.by_key)
+}
+
+/// Where a source comes in, which `GET /api/v1/sources` names so; and whether its deliveries need a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entrance {
+    pub name: &'static str,
+    pub by_key: bool,
+    pub webhook: bool,
+}
+
+/// Sources without a secret of their own are open to whoever has a key, configured or not.
+pub const OPEN: &[&str] = &[alertmanager::SOURCE.name, cloudevents::SOURCE, tally::NATIVE];
+
+/// Whose deliveries come to a path.
+pub fn source_of(path: &str) -> Option<Entrance> {
+    let open = |name| Some(Entrance { name, by_key: true, webhook: false });
+    match path {
+        "/api/v1/events" => open(tally::NATIVE),
+        "/api/v1/cloudevents" => open(cloudevents::SOURCE),
+        "/api/v1/webhooks/alertmanager" => {
+            Some(Entrance { name: alertmanager::SOURCE.name, by_key: true, webhook: true })
+        }
+        "/api/v1/import/github" => open(github::SOURCE.name),
+        path => {
+            let name = path.strip_prefix("/api/v1/webhooks/")?;
+            let signed = SIGNED.iter().find(|source| source.name == name)?;
+            Some(Entrance { name: signed.name, by_key: false, webhook: true })
+        }
+    }
 }

@@ -13,11 +13,20 @@ use crate::event::TelemetryBatch;
 use crate::http::Problem;
 use crate::http::body::single_header;
 use crate::ingest::committer::{Committed, Fact, RequestKey, Submission};
+use crate::ingest::credible::Credible;
 use crate::ingest::decode::{self, Encoding};
+use crate::ingest::fault::Fault;
+use crate::ingest::key::key_of;
 use crate::ingest::metrics::{Outcome, count_events};
-use crate::ingest::source::{Context, Reading};
+use crate::ingest::receipt::ItemError;
+use crate::ingest::source::{Context, Reading, Refused, Sorted};
 use crate::ingest::tally::Became;
+use crate::store::invalid_delivery::{self, InvalidDelivery};
+use crate::store::storable;
 use crate::time::Timestamp;
+
+/// As much is kept of what cannot be taken in.
+const MAX_KEPT_BYTES: usize = 256 * 1024;
 
 /// A system that sends in its own words.
 pub struct Source {
@@ -56,6 +65,9 @@ pub struct DeliveryReceipt {
     /// Why nothing was taken in; or what the source did not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What of it cannot be taken in, by pointers into the body; `GET /api/v1/sources/invalid` keeps it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ItemError>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -64,11 +76,17 @@ pub enum DeliveryOutcome {
     Accepted,
     Duplicate,
     Skipped,
+    /// Nothing of it can be taken in, and nothing could if it were sent again.
+    Invalid,
 }
 
 impl DeliveryReceipt {
+    const fn of(outcome: DeliveryOutcome, events: usize, reason: Option<String>) -> Self {
+        Self { outcome, events, reason, errors: Vec::new() }
+    }
+
     pub(super) const fn skipped(words: String) -> Self {
-        Self { outcome: DeliveryOutcome::Skipped, events: 0, reason: Some(words) }
+        Self::of(DeliveryOutcome::Skipped, 0, Some(words))
     }
 }
 
@@ -114,6 +132,9 @@ impl Source {
     }
 
     /// Takes in the body of a delivery that is known to be the source's own.
+    ///
+    /// What cannot be read is answered 200, too: it came as its sender means it, a repetition would be no
+    /// better, and many senders stop sending altogether after a few refusals. It is kept and counted.
     pub async fn take(
         &self,
         app: &App,
@@ -123,24 +144,66 @@ impl Source {
     ) -> Result<web::Json<DeliveryReceipt>, Problem> {
         let received_at = app.clock.now();
         let became = |became| app.tally.delivery(self.name, became, received_at);
-        let reading = plain(request).and_then(|()| Ok(decode::utf8(body)?));
-        let reading = reading.and_then(|text| read(&Delivered { text, received_at }));
-        let receipt = match reading.inspect_err(|_| became(Became::Invalid))? {
-            (Reading::Skipped(why, words), _) => {
-                became(Became::Skipped(why));
-                DeliveryReceipt::skipped(words)
-            }
-            (Reading::Facts(facts), key) => {
-                let committed = submit(app, received_at, key, facts).await?;
-                taken(&committed, None, became)?
-            }
-            (Reading::Partial(facts, missing), key) => {
-                let committed = submit(app, received_at, key, facts).await?;
-                taken(&committed, Some(missing), became)?
+        plain(request).inspect_err(|_| became(Became::Invalid))?;
+        let text = decode::utf8(body).map_err(Problem::from);
+        let whole = |fault| Refused { fault, raw: body.to_vec() };
+        let nothing = |refused| Sorted { facts: Vec::new(), missing: None, refused: vec![refused] };
+        let (sorted, key) = match text.and_then(|text| read(&Delivered { text, received_at })) {
+            Ok((reading, key)) => match reading.sort(&credible(app, received_at)) {
+                Ok(sorted) => (sorted, key),
+                Err((why, words)) => {
+                    became(Became::Skipped(why));
+                    return Ok(web::Json(DeliveryReceipt::skipped(words)));
+                }
+            },
+            Err(problem) => (nothing(whole(Fault::from(problem))), None),
+        };
+        let mut refused = sorted.refused;
+        let taken = if sorted.facts.is_empty() {
+            None
+        } else {
+            match submit(app, received_at, key, sorted.facts).await? {
+                Committed::KeyReused => {
+                    refused.push(whole(Fault::new("", "this delivery's id came before with another body")));
+                    None
+                }
+                committed => Some(committed),
             }
         };
+        self.keep(app, received_at, &refused).await?;
+        for _ in &refused {
+            became(Became::Invalid);
+        }
+        let mut receipt = match taken {
+            Some(committed) => taken_in(&committed, sorted.missing, became),
+            None => DeliveryReceipt::of(DeliveryOutcome::Invalid, 0, None),
+        };
+        receipt.errors = refused.iter().map(|refused| ItemError::from(&refused.fault)).collect();
         Ok(web::Json(receipt))
     }
+
+    /// Keeps what cannot be taken in, on disk before it is answered.
+    async fn keep(&self, app: &App, received_at: Timestamp, refused: &[Refused]) -> Result<(), Problem> {
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let mut tx = app.store.begin().await?;
+        for Refused { fault, raw } in refused {
+            let body = raw.get(..MAX_KEPT_BYTES).unwrap_or(raw).to_vec();
+            let digest = key_of(&[self.name, &String::from_utf8_lossy(raw)]).to_vec();
+            let (pointer, detail) = (fault.pointer().to_owned(), storable(fault.detail()));
+            let (source, received_at) = (self.name.to_owned(), received_at.micros());
+            let one = InvalidDelivery { digest, source, received_at, pointer: storable(&pointer), detail, body };
+            invalid_delivery::keep(&mut tx, &one).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// What a sender's clock may show now.
+pub(super) fn credible(app: &App, received_at: Timestamp) -> Credible {
+    Credible { received_at, max_future: app.config.load().ingest.max_future }
 }
 
 fn plain(request: &HttpRequest) -> Result<(), Problem> {
@@ -170,28 +233,19 @@ pub(super) async fn submit(
 }
 
 /// Says, and counts, what became of facts; `missing` is what of it the source did not tell.
-pub(super) fn taken(
-    committed: &Committed,
-    missing: Option<String>,
-    became: impl Fn(Became),
-) -> Result<DeliveryReceipt, Problem> {
+pub(super) fn taken_in(committed: &Committed, missing: Option<String>, became: impl Fn(Became)) -> DeliveryReceipt {
     let duplicate = |reason: &str| {
         became(Became::Duplicate);
-        DeliveryReceipt { outcome: DeliveryOutcome::Duplicate, events: 0, reason: Some(reason.to_owned()) }
+        DeliveryReceipt::of(DeliveryOutcome::Duplicate, 0, Some(reason.to_owned()))
     };
     match committed {
-        Committed::Repeated => Ok(duplicate("this delivery was taken in before")),
+        Committed::Repeated | Committed::KeyReused => duplicate("this delivery was taken in before"),
         Committed::Taken { facts, .. } => match facts.iter().filter(|new| **new).count() {
-            0 => Ok(duplicate("everything it says was taken in before")),
+            0 => duplicate("everything it says was taken in before"),
             events => {
                 became(if missing.is_some() { Became::Partial } else { Became::Accepted });
-                Ok(DeliveryReceipt { outcome: DeliveryOutcome::Accepted, events, reason: missing })
+                DeliveryReceipt::of(DeliveryOutcome::Accepted, events, missing)
             }
         },
-        Committed::KeyReused => {
-            became(Became::Invalid);
-            let detail = "this delivery's id came before with another body";
-            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "delivery_id_reused", detail))
-        }
     }
 }

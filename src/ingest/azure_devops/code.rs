@@ -1,12 +1,13 @@
-//! `git.push` and `git.pullrequest.*`: what was merged to the default branch.
+//! `git.push`: what was merged to the default branch.
 
 use super::{Context, Named, SOURCE, name};
-use crate::event::{DeliveryEvent, PullRequest};
-use crate::ingest::commits::{self, Commit, is_merge};
+use crate::event::{ChangeEvent, DeliveryEvent, PushRef};
+use crate::ingest::commits::{Commit, is_merge};
 use crate::ingest::committer::Fact;
 use crate::ingest::fault::{Fault, NAME, SHA};
-use crate::ingest::key::{fact, fact_known_by};
+use crate::ingest::key::fact_known_by;
 use crate::ingest::place::Repo;
+use crate::ingest::requests::pushed;
 use crate::ingest::source::{Reading, Skip};
 use crate::ingest::wire::{Field, Raw, Text, object, read};
 use crate::time::Timestamp;
@@ -23,6 +24,8 @@ object! {
 
     pub struct Update<'a> {
         name: "name" Text<'a>,
+        old: "oldObjectId" Text<'a>,
+        new: "newObjectId" Text<'a>,
     }
 
     pub struct Repository<'a> {
@@ -41,35 +44,31 @@ object! {
     pub struct Person<'a> {
         date: "date" Text<'a>,
     }
-
-    pub struct Request<'a> {
-        id: "pullRequestId" u64,
-        status: "status" Text<'a>,
-        target: "targetRefName" Text<'a>,
-        creation_date: "creationDate" Text<'a>,
-        closed_date: "closedDate" Text<'a>,
-        merge_commit: "lastMergeCommit" Hash<'a>,
-        repository: "repository" Repository<'a>,
-    }
-
-    pub struct Hash<'a> {
-        id: "commitId" Text<'a>,
-    }
 }
 
-/// PROJECT/NAME, and the default branch as `refs/heads/…`.
-fn repo<'a>(field: Field<Repository<'_>>, context: &Context<'a>) -> Result<(Repo<'a>, String), Fault> {
+/// PROJECT/NAME of the repository that stands in `within`.
+pub(super) fn repo<'a>(field: Field<Repository<'_>>, within: &str, context: &Context<'a>) -> Result<Repo<'a>, Fault> {
     let fix = "Azure DevOps describes the repository there";
-    let repository = field.required("/resource/repository", fix)?;
-    let project = name(repository.project, "/resource/repository/project")?;
-    let own = repository.name.needed("/resource/repository/name", NAME, fix)?;
-    let at = "/resource/repository/defaultBranch";
-    let default = repository.default_branch.needed(at, NAME, "without it nobody can tell which commits are merged")?;
-    Ok((Repo::new(SOURCE, &format!("{project}/{own}"), context.services), default.into_owned()))
+    let at = format!("{within}/repository");
+    let repository = field.required(&at, fix)?;
+    let project = name(repository.project, &format!("{at}/project"))?;
+    let own = repository.name.needed(format_args!("{at}/name"), NAME, fix)?;
+    Ok(Repo::new(SOURCE, &format!("{project}/{own}"), context.services))
 }
 
-pub fn push(push: Push<'_>, context: &Context<'_>) -> Result<Reading, Fault> {
-    let (repo, default) = repo(push.repository, context)?;
+/// As `refs/heads/…`.
+pub(super) fn default_branch(field: &Field<Repository<'_>>) -> Result<Option<String>, Fault> {
+    let Field::Given(repository) = field else { return Ok(None) };
+    let branch = repository.default_branch.clone().within("/resource/repository/defaultBranch", NAME)?;
+    Ok(branch.map(Text::into_owned))
+}
+
+pub fn push(push: Push<'_>, event_body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
+    let default = default_branch(&push.repository)?;
+    let repo = repo(push.repository, "/resource", context)?;
+    let at = "/resource/repository/defaultBranch";
+    let fix = "is missing: without it nobody can tell which commits are merged";
+    let default = default.ok_or_else(|| Fault::new(at, fix))?;
     let updates = push.updates.required("/resource/refUpdates", "which branch was pushed?")?;
     let [Field::Given(update)] = updates.as_slice() else {
         let words = "one push to several branches does not say which commit went to which";
@@ -88,11 +87,27 @@ pub fn push(push: Push<'_>, context: &Context<'_>) -> Result<Reading, Fault> {
     if commits.is_empty() {
         return Ok(Reading::skipped(Skip::NoChange, "the push brought no commits"));
     }
-    let facts = commits.into_iter().enumerate().map(|(i, raw)| commit(i, raw, pushed_at, &repo));
-    Ok(Reading::Facts(facts.collect::<Result<_, _>>()?))
+    let head = update.new.clone().within("/resource/refUpdates/0/newObjectId", SHA)?;
+    let before = update.old.clone().within("/resource/refUpdates/0/oldObjectId", SHA)?;
+    let before = before.filter(|sha| sha.bytes().any(|byte| byte != b'0')).map(Text::into_owned);
+    let name = branch.strip_prefix("refs/heads/").unwrap_or(&branch).to_owned();
+    let push = head.map(|head| PushRef { branch: name, head: head.into_owned() });
+    let mut read = Vec::new();
+    for (i, raw) in commits.into_iter().enumerate() {
+        read.push(commit(i, raw)?);
+    }
+    let changes = read.iter().map(|(raw, commit)| change(raw, commit, push.as_ref(), pushed_at, &repo));
+    let mut facts: Vec<Fact> = changes.collect();
+    if let Some(push) = push {
+        let parts = [SOURCE, "pushed", repo.name.as_str(), &push.branch.clone(), &push.head.clone()];
+        let commits: Vec<Commit> = read.into_iter().map(|(_, commit)| commit).collect();
+        let event = pushed(&repo, push, before, pushed_at, &commits, false);
+        facts.push(fact_known_by(&parts, DeliveryEvent::Push(event), event_body));
+    }
+    Ok(Reading::Facts(facts))
 }
 
-fn commit(i: usize, raw: Field<Raw<'_>>, pushed_at: Timestamp, repo: &Repo<'_>) -> Result<Fact, Fault> {
+fn commit(i: usize, raw: Field<Raw<'_>>) -> Result<(&str, Commit), Fault> {
     let at = format!("/resource/commits/{i}");
     let Raw(raw) = raw.required(&at, "it is null")?;
     let listed: Listed<'_> = read(raw).map_err(|fault| Fault::new(&at, fault.detail()))?;
@@ -109,35 +124,11 @@ fn commit(i: usize, raw: Field<Raw<'_>>, pushed_at: Timestamp, repo: &Repo<'_>) 
         pushed_before: false,
         paths: Vec::new(),
     };
-    let parts = [SOURCE, "push", repo.name.as_str(), &commit.sha.clone()];
-    let change = commit.change(repo, Some(pushed_at));
-    Ok(fact_known_by(&parts, DeliveryEvent::Change(change), raw))
+    Ok((raw, commit))
 }
 
-/// A completed pull request tells the times of the review of the commit it became. `merged` comes for
-/// every attempt to merge, too: only the status says that it is on the branch.
-pub fn pull_request(request: Request<'_>, raw: &str, context: &Context<'_>) -> Result<Reading, Fault> {
-    let skipped = |words: String| Ok(Reading::skipped(Skip::NotMerged, words));
-    let status = request.status.needed("/resource/status", NAME, "was it completed?")?;
-    if status != "completed" {
-        return skipped(format!("{status}: a pull request becomes a change when it is completed"));
-    }
-    let (repo, default) = repo(request.repository, context)?;
-    let target = request.target.needed("/resource/targetRefName", NAME, "which branch was it merged to?")?;
-    if target != default {
-        return skipped(format!("merged to {target}, which is not the default branch {default}"));
-    }
-    let at = "/resource/closedDate";
-    let merged_at = request.closed_date.moment(at)?.ok_or_else(|| Fault::new(at, "is missing: when was it merged?"))?;
-    let fix = "which commit did it become?";
-    let commit = request.merge_commit.required("/resource/lastMergeCommit", fix)?;
-    let sha = commit.id.needed("/resource/lastMergeCommit/commitId", SHA, fix)?.into_owned();
-    let pull = PullRequest {
-        number: request.id.required("/resource/pullRequestId", "which pull request is it?")?,
-        opened_at: request.creation_date.moment("/resource/creationDate")?,
-        merged_at: Some(merged_at),
-        ..PullRequest::default()
-    };
-    let change = commits::of_request(&repo, sha, pull, merged_at);
-    Ok(Reading::Facts(vec![fact(DeliveryEvent::Change(change), Some(merged_at), context.received_at, raw)?]))
+fn change(raw: &str, commit: &Commit, push: Option<&PushRef>, pushed_at: Timestamp, repo: &Repo<'_>) -> Fact {
+    let parts = [SOURCE, "push", repo.name.as_str(), &commit.sha];
+    let change = ChangeEvent { push: push.cloned(), ..commit.clone().change(repo, Some(pushed_at)) };
+    fact_known_by(&parts, DeliveryEvent::Change(change), raw)
 }

@@ -1,9 +1,10 @@
 //! Azure DevOps' service hooks: stages, classic releases and builds that
-//! `sources.azure_devops.deployment_stages` names; pushes and completed pull requests.
+//! `sources.azure_devops.deployment_stages` names; pushes, and pull requests with their comments and votes.
 //!
 //! <https://learn.microsoft.com/azure/devops/service-hooks/events>
 
 mod code;
+mod pull_request;
 mod run;
 
 use super::fault::{Fault, NAME};
@@ -49,10 +50,11 @@ pub fn parse(body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
         "ms.vss-pipelines.stage-state-changed-event" => run::stage(resource_of(resource)?, &event, context),
         "ms.vss-release.deployment-completed-event" => run::release(resource_of(resource)?, &event, context),
         "build.complete" => run::build(resource_of(resource)?, &event, context),
-        "git.push" => code::push(resource_of(resource)?, context),
-        "git.pullrequest.merged" | "git.pullrequest.updated" => {
-            code::pull_request(resource_of(resource)?, body, context)
+        "git.push" => code::push(resource_of(resource)?, body, context),
+        "git.pullrequest.created" | "git.pullrequest.merged" | "git.pullrequest.updated" => {
+            pull_request::pull_request(resource_of(resource)?, &event, context)
         }
+        "ms.vss-code.git-pullrequest-comment-event" => pull_request::comment(resource_of(resource)?, &event, context),
         "ms.vss-pipelines.run-state-changed-event" | "ms.vss-pipelines.job-state-changed-event" => {
             let words = "what a run deploys is told by its stages: subscribe to `Run stage state changed`";
             Ok(Reading::skipped(Skip::CountedElsewhere, words))

@@ -3,6 +3,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::ingest::fault::{Fault, ID, NAME, SOURCE, URL};
 use crate::ingest::native::Context;
@@ -188,6 +190,40 @@ impl<'a> Envelope<'a> {
             Data::Spoilt(fault) => Err(fault.clone()),
         }
     }
+}
+
+impl Envelope<'_> {
+    /// The whole event as JSON, whichever way it came.
+    ///
+    /// # Errors
+    /// Its data is no JSON.
+    pub fn kept(&self) -> Result<String, Fault> {
+        let data: &RawValue =
+            serde_json::from_str(self.json()?).map_err(|error| Fault::new("/data", format!("is not JSON: {error}")))?;
+        let whole = Kept {
+            specversion: "1.0",
+            id: &self.id,
+            source: &self.source,
+            kind: &self.kind,
+            time: self.time,
+            datacontenttype: "application/json",
+            data,
+        };
+        serde_json::to_string(&whole).map_err(|error| Fault::new("", format!("cannot be kept: {error}")))
+    }
+}
+
+#[derive(Serialize)]
+struct Kept<'a> {
+    specversion: &'static str,
+    id: &'a str,
+    source: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<Timestamp>,
+    datacontenttype: &'static str,
+    data: &'a RawValue,
 }
 
 /// The data of bytes; without a content type nothing is assumed of them, but that JSON looks like JSON.

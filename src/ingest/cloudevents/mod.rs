@@ -8,6 +8,7 @@
 
 mod cdevents;
 mod envelope;
+mod links;
 mod purl;
 
 use super::fault::Fault;
@@ -15,6 +16,7 @@ use super::items::{Fate, Item, Parsed, UNKNOWN};
 use super::native::{self, Reader, Unreadable};
 use super::source::Skip;
 use crate::config::model::{CloudEvents, Service};
+use cdevents::Said;
 use envelope::Envelope;
 
 pub use envelope::{Attributes, media_type};
@@ -80,9 +82,20 @@ fn item(
         return (kind, own(reader, kind, envelope));
     }
     if let Some(name) = envelope.kind.strip_prefix(CDEVENTS) {
-        return match cdevents::fact(name, envelope, raw, context) {
-            Ok(Ok(fact)) => (fact.event.kind(), Ok(reader.fact(fact))),
-            Ok(Err((skip, reason))) => (UNKNOWN, Ok(Fate::Skipped(skip, reason))),
+        return match cdevents::read_event(name, envelope, raw, context) {
+            Ok(Said::Fact(fact, besides)) => {
+                let kind = fact.event.kind();
+                let fate = reader.fact(fact);
+                if let Some(besides) = besides {
+                    reader.fact(besides);
+                }
+                (kind, Ok(fate))
+            }
+            Ok(Said::Unread(fact, reason)) => match reader.fact(fact) {
+                Fate::Fact(index) => (UNKNOWN, Ok(Fate::Kept(index, Skip::UnsupportedVersion, reason))),
+                fate => (UNKNOWN, Ok(fate)),
+            },
+            Ok(Said::Nothing(skip, reason)) => (UNKNOWN, Ok(Fate::Skipped(skip, reason))),
             Err(fault) => (UNKNOWN, Err(fault)),
         };
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::event::origin;
 use crate::ingest::fault::NAME;
 use crate::ingest::names::is_commit;
 use crate::ingest::percent::decode;
@@ -11,6 +12,8 @@ use crate::ingest::pipeline::repository_of;
 /// What an artifact's name says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Artifact {
+    /// By which other events name the same artifact.
+    pub name: Option<String>,
     pub version: Option<String>,
     pub commit: Option<String>,
     pub repository: Option<String>,
@@ -49,12 +52,15 @@ impl Artifact {
     /// Of a package URL; any other text is taken for the version.
     pub fn named(text: &str) -> Self {
         let Some(purl) = parse(text) else {
-            return Self { version: Some(text.to_owned()).filter(usable), ..Self::default() };
+            let digest = text.rsplit_once('@').map_or(text, |(_, digest)| digest);
+            let name = origin::artifact(Some(digest), None);
+            return Self { name, version: Some(text.to_owned()).filter(usable), ..Self::default() };
         };
         let (commit, repository) = purl.origin();
         // A digest identifies an image; its tag is what people and requests call it.
         let tag = purl.qualifiers.get("tag").filter(|tag| *tag != "latest");
-        Self { version: tag.or(purl.version.as_ref()).cloned().filter(usable), commit, repository }
+        let version = tag.or(purl.version.as_ref()).cloned().filter(usable);
+        Self { name: purl.name(), version, commit, repository }
     }
 }
 
@@ -64,6 +70,14 @@ fn usable(version: &String) -> bool {
 }
 
 impl Purl {
+    /// Qualifiers say how to get it; of them only the registry tells equal names apart.
+    fn name(&self) -> Option<String> {
+        let version = self.version.as_deref()?;
+        let registry = self.qualifiers.get("repository_url").map(|url| format!("?repository_url={url}"));
+        let called = format!("pkg:{}/{}@{version}{}", self.kind, self.path, registry.unwrap_or_default());
+        origin::artifact(Some(version), Some(called))
+    }
+
     /// The commit and its repository: of `vcs_url`, else of types whose versions are commits.
     fn origin(&self) -> (Option<String>, Option<String>) {
         if let Some(address) = self.qualifiers.get("vcs_url") {
@@ -92,7 +106,7 @@ mod tests {
 
     fn artifact(version: Option<&str>, commit: Option<&str>, repository: Option<&str>) -> Artifact {
         let owned = |text: Option<&str>| text.map(str::to_owned);
-        Artifact { version: owned(version), commit: owned(commit), repository: owned(repository) }
+        Artifact { name: None, version: owned(version), commit: owned(commit), repository: owned(repository) }
     }
 
     /// The first is of the conformance payloads of CDEvents; the others follow the examples of the
@@ -114,7 +128,26 @@ mod tests {
             ("shop-1.4.2.tar.gz", artifact(Some("shop-1.4.2.tar.gz"), None, None)),
             ("", artifact(None, None, None)),
         ] {
-            assert_eq!(Artifact::named(text), wanted, "{text}");
+            assert_eq!(Artifact { name: None, ..Artifact::named(text) }, wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn artifacts_are_one_whatever_else_their_names_say() {
+        let digest = "sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427";
+        let go = "pkg:golang/mygit.com/myorg/myapp@234fd47e07d1004f0aed9c";
+        for (text, wanted) in [
+            (format!("pkg:oci/myapp@{}", digest.replace(':', "%3A")), Some(digest)),
+            (format!("pkg:oci/myapp@{digest}?repository_url=mycr.io/myapp&tag=1.4.2"), Some(digest)),
+            (format!("mycr.io/myapp@{digest}"), Some(digest)),
+            (go.to_owned(), Some(go)),
+            (format!("{go}?vcs_url=git%2Bhttps://mygit.com/myorg/myapp#docs"), Some(go)),
+            ("pkg:npm/%40acme/shop@1.4.2".to_owned(), Some("pkg:npm/@acme/shop@1.4.2")),
+            ("pkg:oci/api@1.0?repository_url=a.io%2Fx".to_owned(), Some("pkg:oci/api@1.0?repository_url=a.io/x")),
+            ("pkg:deb/debian/curl?arch=i386".to_owned(), None),
+            ("myapp".to_owned(), None),
+        ] {
+            assert_eq!(Artifact::named(&text).name.as_deref(), wanted, "{text}");
         }
     }
 }

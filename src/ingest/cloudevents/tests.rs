@@ -7,6 +7,7 @@ use super::*;
 use crate::config::EnvironmentNames;
 use crate::config::model::{Environment, Tier};
 use crate::event::{ChangeEvent, DeliveryEvent, DeploymentEvent, DeploymentKind, DeploymentRef, IncidentEvent};
+use crate::ingest::committer::Fact;
 use crate::time::Timestamp;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_767_609_000); // 2026-01-05T10:30:00Z
@@ -145,6 +146,9 @@ fn a_merged_change_counts_where_it_names_a_commit() {
     let found = change(&sent(SHA));
     assert_eq!((found.repository.as_str(), found.sha.as_str()), ("TestRepo/TestOrg", SHA));
     assert_eq!(found.merged_at, Some(found.time));
+    let parsed = structured(&sent(SHA));
+    let [_, Fact { event: DeliveryEvent::Origin(begun), .. }] = parsed.facts.as_slice() else { panic!("{parsed:?}") };
+    assert_eq!((begun.of.as_str(), begun.commit.as_deref()), ("chain:4c8cb7dd-3448-41de-8768-eec704e2829b", Some(SHA)));
     assert!(matches!(fate(&sent("mySubject123")), Fate::Skipped(_, reason) if reason.contains("names no commit")));
     let mut homeless = sent(SHA);
     homeless["data"]["subject"]["content"] = json!({});
@@ -171,9 +175,6 @@ fn what_says_nothing_of_delivery_is_skipped_with_a_reason() {
         ("dev.cdevents.service.removed.0.3.0", "no deployment"),
         ("dev.cdevents.change.reviewed.0.3.0", "once it is merged"),
         ("dev.cdevents.environment.created.0.3.0", "does not use such events"),
-        ("dev.cdevents.service.deployed.1.0.0", "version is not known"),
-        ("dev.cdevents.service.deployed.0.4.0", "version is not known"),
-        ("dev.cdevents.service.deployed", "version is not known"),
         ("dev.cdevents.", "does not use such events"),
         ("com.example.someevent", "com.example.someevent"),
         ("io.devpulse.links", "io.devpulse.links"),
@@ -181,6 +182,87 @@ fn what_says_nothing_of_delivery_is_skipped_with_a_reason() {
         let sent = json!({"specversion": "1.0", "id": "1", "source": "/x", "type": kind});
         assert!(matches!(fate(&sent), Fate::Skipped(Skip::UnusedEvent, said) if said.contains(reason)), "{kind}");
     }
+}
+
+#[test]
+fn versions_that_are_not_known_are_kept_as_they_came() {
+    let of_type = |kind: &str| service(kind);
+    let mut of_spec = service("deployed.0.3.0");
+    of_spec["data"]["context"]["specversion"] = "0.7.0".into();
+    let mut older = of_spec.clone();
+    let context = older["data"]["context"].as_object_mut().unwrap();
+    let version = context.remove("specversion").unwrap();
+    context.insert("version".to_owned(), version);
+    let mut unused = cdevent("pipelinerun.finished.0.3.0", &json!({"specversion": "1.0.0"}), &json!({"id": "p"}));
+    unused["id"] = "p".into();
+    for sent in
+        [of_type("deployed.1.0.0"), of_type("deployed.0.4.0"), of_type("deployed"), of_spec.clone(), older, unused]
+    {
+        let parsed = structured(&sent);
+        let [Fate::Kept(0, Skip::UnsupportedVersion, reason)] =
+            parsed.items.iter().map(|item| &item.fate).collect::<Vec<_>>()[..]
+        else {
+            panic!("{:?}", parsed.items)
+        };
+        assert!(reason.contains("kept as it came"), "{reason}");
+        let kept: Value = serde_json::from_slice(&parsed.facts[0].raw).unwrap();
+        assert_eq!((&kept["data"], &kept["id"], &kept["type"]), (&sent["data"], &sent["id"], &sent["type"]));
+        assert!(matches!(&parsed.facts[0].event, DeliveryEvent::Unread(event) if sent["type"] == event.name.as_str()));
+    }
+    let read_once_known = structured(&service("deployed.0.3.0"));
+    assert_ne!(structured(&of_spec).facts[0].digest, read_once_known.facts[0].digest, "sent again, it counts");
+    let headers =
+        [("specversion", "1.0"), ("id", "1"), ("source", "/x"), ("type", "dev.cdevents.service.deployed.0.9.0")];
+    let json = Some("application/json");
+    assert!(matches!(binary(&headers, json, r#"{"context":{}}"#), Fate::Kept(..)));
+    for body in ["", "{"] {
+        assert!(matches!(binary(&headers, json, body), Fate::Invalid(fault) if fault.pointer() == "/data"), "{body}");
+    }
+}
+
+#[test]
+fn an_artifact_tells_what_it_was_built_from() {
+    let packaged = |version: &str, id: &str, content: &Value| {
+        let subject = json!({"id": id, "source": "/event/source/123", "content": content});
+        cdevent(&format!("artifact.{version}"), &json!({"specversion": "0.5.1"}), &subject)
+    };
+    let origin = |sent: &Value| match event(sent) {
+        DeliveryEvent::Origin(event) => event,
+        other => panic!("{other:?}"),
+    };
+    // The examples of the table of `artifact packaged` in CDEvents' continuous-integration.md.
+    let change = json!({"change": {"id": SHA, "source": "my-git.example/an-org/a-repo"}});
+    for version in ["packaged.0.1.1", "packaged.0.2.0", "packaged.0.3.0", "published.0.3.0"] {
+        let found = origin(&packaged(version, &format!("{PURL}?repository_url=mycr.io/myapp"), &change));
+        assert_eq!((found.of.as_str(), found.commit.as_deref()), (DIGEST, Some(SHA)));
+        assert_eq!(found.repository.as_deref(), Some("an-org/a-repo"));
+        assert_eq!(found.chain.as_deref(), Some("chain:4c8cb7dd-3448-41de-8768-eec704e2829b"));
+    }
+    assert_eq!(deployment(&service("deployed.0.3.0")).artifact.as_deref(), Some(DIGEST), "the same name");
+    let by_name = packaged(
+        "published.0.3.0",
+        &format!("{PURL}?vcs_url=git%2Bhttps://github.com/acme/shop.git%40{SHA}"),
+        &json!({}),
+    );
+    assert_eq!(
+        (origin(&by_name).commit.as_deref(), origin(&by_name).repository.as_deref()),
+        (Some(SHA), Some("acme/shop"))
+    );
+
+    let unnamed = json!({"change": {"id": "feature1234", "source": "my-git.example/an-org/a-repo"}});
+    let mut by_chain = packaged("packaged.0.3.0", PURL, &unnamed);
+    assert_eq!((origin(&by_chain).commit, origin(&by_chain).chain.is_some()), (None, true));
+    let context = by_chain["data"]["context"].as_object_mut().unwrap();
+    context.remove("chainId");
+    assert!(matches!(fate(&by_chain), Fate::Skipped(Skip::UnusedEvent, reason) if reason.contains("no chain")));
+    by_chain["data"]["context"]["links"] = json!([{"linkType": "RELATION", "linkKind": "triggeredBy",
+        "target": {"domainId": format!("cdevents:v0:github::acme:shop:commit:{SHA}")}}]);
+    assert_eq!(origin(&by_chain).repository.as_deref(), Some("acme/shop"), "a link names its commit");
+    let nameless = packaged("packaged.0.3.0", "myapp", &change);
+    assert!(matches!(fate(&nameless), Fate::Skipped(Skip::UnusedEvent, reason) if reason.contains("package URL")));
+    assert_eq!(pointer(&packaged("packaged.0.3.0", "", &change)), "/data/subject/id");
+    let wrong = packaged("packaged.0.3.0", PURL, &json!({"change": {"id": 7}}));
+    assert_eq!(pointer(&wrong), "/data/subject/content/change/id");
 }
 
 #[test]

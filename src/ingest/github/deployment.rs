@@ -101,6 +101,9 @@ fn facts(
         repository: Some(repo.name),
         changes: Vec::new(),
         rolls_back: None,
+        sighting: None,
+        artifact: None,
+        chain: None,
         attributes,
     };
     Ok(Reading::Facts(vec![fact(DeliveryEvent::Deployment(event), Some(time), context.received_at, raw)?]))

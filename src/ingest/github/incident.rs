@@ -100,19 +100,16 @@ fn incident(
     let hints: Vec<&str> = labels.iter().map(String::as_str).collect();
     let title = issue.title.clone().within("/issue/title", TITLE)?;
     let attributes = step.resolution.map(|how| ("resolution".to_owned(), how.to_owned()));
+    let key = EntityKey { source: repo.source(), id: number.to_string() };
     let event = IncidentEvent {
-        key: EntityKey { source: repo.source(), id: number.to_string() },
-        time: Timestamp::default(),
         service: Some(repo.service(&hints)),
-        environment: None,
-        status: step.status,
         // Whenever somebody called it an incident: it began when it was written down.
         started_at: issue.created_at.clone().moment("/issue/created_at")?,
         severity: labels.iter().find_map(|label| severity(label)),
         title: title.map(Text::into_owned),
         url: url(std::slice::from_ref(&issue.html_url)),
-        deployments: Vec::new(),
         attributes: attributes.into_iter().collect::<BTreeMap<_, _>>(),
+        ..IncidentEvent::new(key, Timestamp::default(), step.status)
     };
     fact(DeliveryEvent::Incident(event), step.time, context.received_at, raw)
 }

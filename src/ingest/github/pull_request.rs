@@ -133,7 +133,7 @@ pub fn review(payload: ReviewPayload<'_>, raw: &str, context: &Context<'_>) -> R
     let pull = payload.pull_request.required("/pull_request", "GitHub describes the pull request there")?;
     let repo = repo(repository(payload.repository)?.full_name, context)?;
     let mut event = about(&pull, &repo)?;
-    event.review = Some(Review {
+    event.reviews.push(Review {
         id: review.id.required("/review/id", "which review is it?")?,
         bot: text(kind).eq_ignore_ascii_case("bot") || reviewer.ends_with("[bot]"),
         reviewer,

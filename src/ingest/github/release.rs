@@ -49,6 +49,9 @@ pub fn release(payload: ReleasePayload<'_>, raw: &str, context: &Context<'_>) ->
         repository: Some(repo.name),
         changes: Vec::new(),
         rolls_back: None,
+        sighting: None,
+        artifact: None,
+        chain: None,
         attributes: BTreeMap::new(),
     };
     Ok(Reading::Facts(vec![fact(DeliveryEvent::Deployment(event), Some(time), context.received_at, raw)?]))

@@ -1,10 +1,11 @@
-//! GitLab's webhooks: deployments, pushes, merge requests, incidents.
+//! GitLab's webhooks: deployments, pushes, merge requests, comments on them, incidents.
 //!
 //! <https://docs.gitlab.com/user/project/integrations/webhook_events/>
 
 mod change;
 mod deployment;
 mod incident;
+mod merge_request;
 
 use super::fault::{Fault, NAME};
 use super::place::Repo;
@@ -43,7 +44,8 @@ pub fn parse(body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
     match &*kind {
         "deployment" => deployment::status(read(body)?, body, context),
         "push" => change::push(read(body)?, body, context),
-        "merge_request" => change::merge_request(read(body)?, body, context),
+        "merge_request" => merge_request::merge_request(read(body)?, body, context),
+        "note" => merge_request::note(read(body)?, body, context),
         // Incidents are work items; before version 17 they were a kind of their own.
         "issue" | "incident" | "work_item" => incident::work_item(read(body)?, &kind, body, context),
         other => {

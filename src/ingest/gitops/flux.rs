@@ -1,13 +1,14 @@
 //! Flux's notification controller, provider `generic-hmac`: Kustomizations and Helm releases.
 //!
-//! A Kustomization is reconciled again and again: one revision of it is one deployment, at its first
-//! success. Helm acts only when something changed: each success of it is a deployment, known by the
-//! release's number. <https://fluxcd.io/flux/components/notification/events/>
+//! A Kustomization is reconciled again and again, and each time the generic providers are told of its
+//! revision: one revision of it is one deployment, at its first success, until another one has been there.
+//! Helm acts only when something changed: each success of it is a deployment, known by the release's
+//! number. <https://fluxcd.io/flux/components/notification/events/>
 
 use std::collections::BTreeMap;
 
 use crate::config::model::Labelled;
-use crate::event::{DeliveryEvent, DeploymentEvent, DeploymentKind, DeploymentOutcome, EntityKey};
+use crate::event::{DeliveryEvent, DeploymentEvent, DeploymentKind, DeploymentOutcome, EntityKey, Sighting};
 use crate::ingest::fault::{Fault, NAME};
 use crate::ingest::key::fact_known_by;
 use crate::ingest::lenient::version_of;
@@ -42,6 +43,8 @@ struct Step {
     outcome: DeploymentOutcome,
     kind: Option<DeploymentKind>,
     revision: String,
+    /// Of what is told again and again: whether the revision came to run.
+    reached: Option<bool>,
 }
 
 /// Reads a delivery.
@@ -66,26 +69,30 @@ pub fn parse(body: &str, context: &Context<'_, Labelled>) -> Result<Reading, Fau
     };
     let name = involved.name.needed("/involvedObject/name", NAME, "which one is it?")?;
     let namespace = involved.namespace.within("/involvedObject/namespace", NAME)?.unwrap_or_default();
-    let succeeded = step.outcome == DeploymentOutcome::Succeeded;
-    let mut deployment = event.deployment((&name, &namespace), step, time, context);
-    deployment.key.id = format!("{kind}/{namespace}/{name}/{}", deployment.key.id);
-    let id = deployment.key.id.clone();
-    let parts = [SOURCE, &id, if succeeded { "succeeded" } else { "failed" }];
-    Ok(Reading::Facts(vec![fact_known_by(&parts, DeliveryEvent::Deployment(deployment), body)]))
+    let outcome = if step.outcome == DeploymentOutcome::Succeeded { "succeeded" } else { "failed" };
+    let object = format!("{kind}/{namespace}/{name}");
+    let sighting = step.reached.map(|reached| Sighting { object: object.clone(), reached });
+    // Retries of one event have its time; of what is told once the outcome is enough.
+    let moment = sighting.as_ref().map_or_else(String::new, |_| time.to_string());
+    let deployment = event.deployment((&name, &namespace), step, time, context);
+    let id = format!("{object}/{}", deployment.key.id);
+    let key = EntityKey { id: id.clone(), ..deployment.key };
+    let event = DeliveryEvent::Deployment(DeploymentEvent { key, sighting, ..deployment });
+    Ok(Reading::Facts(vec![fact_known_by(&[SOURCE, &id, outcome, &moment], event, body)]))
 }
 
 impl Event<'_> {
     /// The reason it is skipped as an error.
     fn kustomization(&self, reason: &str) -> Result<Step, String> {
-        let outcome = match reason {
-            "ReconciliationSucceeded" => DeploymentOutcome::Succeeded,
-            "ReconciliationFailed" | "BuildFailed" | "HealthCheckFailed" | "PruneFailed" | "ValidationFailed" => {
-                DeploymentOutcome::Failed
-            }
+        let (outcome, reached) = match reason {
+            "ReconciliationSucceeded" => (DeploymentOutcome::Succeeded, true),
+            // These come after everything was applied.
+            "HealthCheckFailed" | "PruneFailed" => (DeploymentOutcome::Failed, true),
+            "ReconciliationFailed" | "BuildFailed" | "ValidationFailed" => (DeploymentOutcome::Failed, false),
             other => return Err(format!("{other} is no end of a deployment")),
         };
         let revision = self.revision()?;
-        Ok(Step { id: revision.clone(), outcome, kind: None, revision })
+        Ok(Step { id: revision.clone(), outcome, kind: None, revision, reached: Some(reached) })
     }
 
     fn helm_release(&self, reason: &str, time: Timestamp) -> Result<Step, String> {
@@ -100,7 +107,7 @@ impl Event<'_> {
         // A rollback names the release that it goes back to, an upgrade the one that it made.
         let number = if reason.ends_with("Succeeded") && kind.is_none() { self.release_number() } else { None };
         let id = number.map_or_else(|| format!("{revision}/{reason}/{time}"), |number| format!("{revision}/{number}"));
-        Ok(Step { id, outcome, kind, revision })
+        Ok(Step { id, outcome, kind, revision, reached: None })
     }
 
     /// `v2` of "Helm upgrade succeeded for release apps/podinfo.v2 with chart podinfo@6.5.4".
@@ -219,10 +226,15 @@ mod tests {
             Ok(Reading::Facts(facts)) => facts[0].digest,
             other => panic!("{other:?}"),
         };
-        let mut later = kustomization("ReconciliationSucceeded", &format!("main@sha1:{SHA}"));
-        let told = digest(&later);
+        let again = kustomization("ReconciliationSucceeded", &format!("main@sha1:{SHA}"));
+        let told = digest(&again);
+        let mut later = again.clone();
         later["timestamp"] = "2022-10-28T07:36:19Z".into();
-        assert_eq!(digest(&later), told, "reconciled again");
+        assert_ne!(digest(&later), told, "another revision may have been there in between");
+        assert!(deployment(&later).repeats(&deployment(&again)), "reconciled again");
+        assert_eq!(first.sighting, Some(Sighting { object: "Kustomization/apps/webapp".to_owned(), reached: true }));
+        let unbuilt = deployment(&kustomization("BuildFailed", "main@sha1:0")).sighting.unwrap();
+        assert!(!unbuilt.reached, "what was there before is still there");
         assert_ne!(digest(&kustomization("ReconciliationSucceeded", "main@sha1:0")), told);
         let failed = deployment(&kustomization("HealthCheckFailed", &format!("main@sha1:{SHA}")));
         assert_eq!((failed.key, failed.outcome), (first.key, DeploymentOutcome::Failed));

@@ -1,6 +1,6 @@
 //! Deployments, changes and incidents: checked, then facts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::shapes::{Change, Deployment, Incident, NamedChange, NamedDeployment, PullRequest, Schema};
 use super::{Context, check_attributes};
@@ -17,6 +17,7 @@ pub const DEFAULT_SOURCE: &str = "api";
 const MAX_CHANGES: usize = 5_000;
 const MAX_PATHS: usize = 5_000;
 const MAX_DEPLOYMENTS: usize = 100;
+const MAX_SERVICES: usize = 100;
 
 /// An event and the time it was sent with; the event's own time is filled in later.
 pub type Read = (DeliveryEvent, Option<Timestamp>);
@@ -95,6 +96,9 @@ pub fn deployment(item: Deployment<'_>, context: &Context<'_>) -> Result<Read, F
             None => None,
             Some(named) => Some(rolled_back(named, &key.source)?),
         },
+        sighting: None,
+        artifact: None,
+        chain: None,
         attributes: check_attributes(item.attributes)?,
         key,
     };
@@ -199,12 +203,15 @@ pub fn incident(item: Incident<'_>, context: &Context<'_>) -> Result<Read, Fault
     let named = list(item.deployments.optional("/deployments")?, "/deployments", MAX_DEPLOYMENTS)?;
     let named = named.into_iter().enumerate().map(|(i, named)| named_deployment(i, named));
     let time = context.time(item.time)?;
+    let mut services = services(item.service, item.services)?.into_iter();
     let event = IncidentEvent {
         time: Timestamp::default(),
-        service: owned(item.service.within("/service", NAME)?),
+        service: services.next(),
+        other_services: services.collect(),
         environment: owned(item.environment.within("/environment", NAME)?),
         status: one_of("/status", &status, &STATUSES)?,
         started_at: context.moment("/started_at", item.started_at)?,
+        detected_at: context.moment("/detected_at", item.detected_at)?,
         severity: owned(item.severity.within("/severity", NAME)?),
         title: owned(item.title.within("/title", TITLE)?),
         url: owned(item.url.within("/url", URL)?),
@@ -213,6 +220,19 @@ pub fn incident(item: Incident<'_>, context: &Context<'_>) -> Result<Read, Fault
         key,
     };
     Ok((DeliveryEvent::Incident(event), time))
+}
+
+/// `service` first, then those of `services` in order of their names, each once.
+fn services(one: Field<Text<'_>>, more: Field<Vec<Field<Text<'_>>>>) -> Result<Vec<String>, Fault> {
+    let first = owned(one.within("/service", NAME)?);
+    let more = list(more.optional("/services")?, "/services", MAX_SERVICES)?.into_iter().enumerate();
+    let more = more
+        .map(|(i, name)| name.needed(format_args!("/services/{i}"), NAME, "leave the entry out").map(Text::into_owned));
+    let mut more: BTreeSet<String> = more.collect::<Result<_, _>>()?;
+    if let Some(first) = &first {
+        more.remove(first);
+    }
+    Ok(first.into_iter().chain(more).collect())
 }
 
 /// By id (and source), or by version, or by commit.

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use super::committer::{Fact, Key};
+use super::credible::Credible;
 use super::fault::{Fault, ID, NAME, SOURCE, suggestion};
 use super::items::{Fate, Item, Parsed, UNKNOWN};
 use super::key::{fact, fact_known_by, key_of};
@@ -26,9 +27,6 @@ use split::Items;
 
 pub use delivery::DEFAULT_SOURCE;
 pub use split::{Unreadable, batch};
-
-/// 2000-01-01T00:00:00Z: nothing that DevPulse is told happened before.
-const EARLIEST: Timestamp = Timestamp::from_seconds(946_684_800);
 
 pub const TYPES: [&str; 6] = ["deployment", "change", "incident", "request", "performance", "error"];
 
@@ -50,16 +48,8 @@ impl Context<'_> {
     /// A time that a clock of the sender's systems showed.
     pub(super) fn moment(&self, at: &str, field: Field<Text<'_>>) -> Result<Option<Timestamp>, Fault> {
         let Some(time) = field.moment(at)? else { return Ok(None) };
-        if time > self.received_at.plus(self.max_future) {
-            let detail = format!(
-                "is {time}, {} s in the future: check the sender's clock and offset",
-                time.duration_since(self.received_at).as_secs()
-            );
-            return Err(Fault::new(at, detail));
-        }
-        if time < EARLIEST {
-            return Err(Fault::new(at, format!("is {time}, before 2000: check the unit and the sender's clock")));
-        }
+        let credible = Credible { received_at: self.received_at, max_future: self.max_future };
+        credible.time(time).map_err(|detail| Fault::new(at, detail))?;
         Ok(Some(time))
     }
 }

@@ -71,8 +71,10 @@ events! {
     }
 
     pub struct Incident<'a> {
+        services: "services" List<Text<'a>>,
         status: "status" Text<'a>,
         started_at: "started_at" Text<'a>,
+        detected_at: "detected_at" Text<'a>,
         severity: "severity" Text<'a>,
         title: "title" Text<'a>,
         url: "url" Text<'a>,

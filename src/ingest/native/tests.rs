@@ -55,6 +55,7 @@ fn change() -> Value {
 
 fn incident() -> Value {
     json!({"type":"incident","id":"i-9","source":"pagerduty","service":"checkout","environment":"production",
+        "services":["till","cart","checkout"],"detected_at":"2026-01-05T10:05:00Z",
         "status":"opened","severity":"critical","title":"checkout is down",
         "deployments":[{"id":"d-41","source":"ci/acme"},{"version":"1.4.2"},{"id":"d-7"}]})
 }
@@ -108,6 +109,9 @@ fn a_change_is_named_by_its_sha_and_an_incident_may_leave_a_source_out() {
     assert_eq!(incident.status, IncidentStatus::Opened);
     assert_eq!(incident.time, NOW, "no time: the time of receipt");
     assert_eq!(incident.deployments[2].source, None);
+    assert_eq!(incident.service.as_deref(), Some("checkout"));
+    assert_eq!(incident.other_services, ["cart", "till"], "each once, in order of their names");
+    assert_eq!(incident.detected_at, Some(Timestamp::parse("2026-01-05T10:05:00Z").unwrap()));
 }
 
 #[test]
@@ -212,6 +216,9 @@ fn every_fault_names_its_place_and_its_fix() {
         (change(), "/repository", Value::Null, "/repository", "OWNER/NAME"),
         (change(), "/pull_request/number", json!(-7), "/pull_request/number", "not a negative number"),
         (change(), "/authored_at", json!("1969-12-31T00:00:00Z"), "/authored_at", "before 1970"),
+        (incident(), "/services", json!(["till", ""]), "/services/1", "is empty"),
+        (incident(), "/services", json!("till"), "/services", ""),
+        (incident(), "/detected_at", json!("yesterday"), "/detected_at", "RFC 3339"),
         (incident(), "/status", json!("closed"), "/status", "must be one of opened"),
         (incident(), "/deployments/1", json!({}), "/deployments/1", "id and source, or version"),
         (incident(), "/deployments/1", json!({"source":"a","version":"1"}), "/deployments/1/source", "id"),

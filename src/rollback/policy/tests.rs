@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::event::{Incident, IncidentStatus};
+use crate::event::{Incident, IncidentStatus, Provenance};
 use crate::rollback::situation::{Served, SloAlert};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -35,6 +35,7 @@ fn deployment(id: &str, version: &str, finished: Timestamp) -> Deployment {
         schema: None,
         changes: Vec::new(),
         rolls_back: None,
+        provenance: Provenance::default(),
         attributes: std::collections::BTreeMap::new(),
     }
 }
@@ -198,6 +199,7 @@ fn incident(started_at: Timestamp, resolved_at: Option<Timestamp>) -> Incident {
     Incident {
         key: key("i-9"),
         service: None,
+        other_services: Vec::new(),
         environment: None,
         status: IncidentStatus::Opened,
         severity: None,
@@ -206,6 +208,7 @@ fn incident(started_at: Timestamp, resolved_at: Option<Timestamp>) -> Incident {
         started_at,
         correction: None,
         start_unknown: false,
+        detected_at: None,
         acknowledged_at: None,
         resolved_at,
         deployments: Vec::new(),

@@ -14,9 +14,9 @@ use super::known::Known;
 use super::memo::{Memo, Name, Scope};
 use super::places;
 use super::reading::{Reading, Rows};
+use super::repositories::Repositories;
 use super::{Wanted, project};
 use crate::config::Config;
-use crate::dora::Rules;
 use crate::dora::calendar::{Calendar, Window};
 use crate::dora::count::{LeadFrom, Question};
 use crate::dora::month::Month;
@@ -24,6 +24,7 @@ use crate::dora::partition::Details;
 use crate::dora::select::Arrival;
 use crate::dora::stats::Center;
 use crate::dora::tally::Tallies;
+use crate::dora::{Derived, Rules};
 use crate::store::{Conn, Store, StoreError};
 use crate::time::Timestamp;
 
@@ -43,6 +44,7 @@ const ATTEMPTS: usize = 10;
 pub struct DoraCache {
     known: Mutex<Known>,
     memo: Mutex<Memo>,
+    repositories: Repositories,
     /// Held by whoever projects.
     projecting: tokio::sync::Mutex<()>,
 }
@@ -254,6 +256,15 @@ impl DoraCache {
         Ok(found.filter(|(changed, _)| *changed == rows.changed).map(|(_, details)| details))
     }
 
+    /// The rows of one service as of now, whether they are projected or not.
+    ///
+    /// # Errors
+    /// The database does not answer, or holds what cannot be read.
+    pub async fn rows_of(&self, store: &Store, config: &Arc<Config>, service: &str) -> Result<Derived, StoreError> {
+        let rules = self.known.lock().follow(config);
+        project::rows_of(store, &rules, &self.repositories, service).await
+    }
+
     /// Projects what waits for it. Holds no connection while another projects: that needs one too.
     async fn catch_up(&self, store: &Store, rules: &Arc<Rules>, wanted: &Wanted) -> Result<(), StoreError> {
         if project::state(&mut store.read().await?).await?.is_none_or(|(digest, _)| digest != rules.digest()) {
@@ -266,12 +277,16 @@ impl DoraCache {
             if waiting.is_empty() {
                 break;
             }
+            {
+                let _turn = self.projecting.lock().await;
+                project::pass_over(store, rules, &self.repositories, &mut waiting).await?;
+            }
             waiting.reverse();
             while let Some(next) = waiting.pop() {
                 // Every service by itself, so that whoever waits for another gets a turn.
                 let _turn = self.projecting.lock().await;
                 if dirty::still_waits(&mut store.read().await?, &next).await? {
-                    project::project(store, rules, &next).await?;
+                    project::project(store, rules, &self.repositories, &next).await?;
                 }
                 if began.elapsed() > PATIENCE && !waiting.is_empty() {
                     return Err(StoreError::Behind { left: waiting.len() });

@@ -10,7 +10,9 @@ use diesel_async::RunQueryDsl;
 use super::NO_SERVICE;
 use crate::event::{DeploymentRef, Incident};
 use crate::store::conn::{batch, on_conn};
-use crate::store::schema::{deployment, dora_dirty, dora_partition, dora_repository, fact, incident};
+use crate::store::schema::{
+    deployment, dora_dirty, dora_partition, dora_repository, fact, incident, incident_reference,
+};
 use crate::store::{Conn, storable};
 
 /// Names per statement, well below the limit of bind parameters.
@@ -24,6 +26,8 @@ pub(super) struct Dirty {
     pub service: String,
     /// The newest fact that concerns it.
     pub mark: i64,
+    /// Nothing but changes of a repository that it is built from; they need not be its own.
+    pub only_changes: bool,
 }
 
 /// What facts told of.
@@ -43,11 +47,12 @@ pub struct Touched {
 /// The database refuses.
 pub async fn mark(conn: &mut Conn, touched: Touched) -> QueryResult<()> {
     let Touched { mut services, repositories, commits, incidents } = touched;
-    services.extend(built_from(conn, &repositories).await?);
+    let built_from: BTreeSet<String> = built_from(conn, &repositories).await?.into_iter().collect();
     services.extend(of_commits(conn, &commits).await?);
     for incident in &incidents {
         services.extend(services_of(conn, incident).await?);
     }
+    note(conn, &built_from, true).await?;
     mark_services(conn, &services).await
 }
 
@@ -56,8 +61,10 @@ pub async fn mark(conn: &mut Conn, touched: Touched) -> QueryResult<()> {
 /// # Errors
 /// The database does not answer.
 pub async fn services_of(conn: &mut Conn, incident: &Incident) -> QueryResult<BTreeSet<String>> {
-    let own = incident.service.as_deref().map_or_else(|| NO_SERVICE.to_owned(), storable);
-    let mut services = BTreeSet::from([own]);
+    let mut services: BTreeSet<String> = incident.services().map(storable).collect();
+    if services.is_empty() {
+        services.insert(NO_SERVICE.to_owned());
+    }
     for named in incident.named_deployments() {
         services.extend(of_named(conn, named).await?);
     }
@@ -66,17 +73,25 @@ pub async fn services_of(conn: &mut Conn, incident: &Incident) -> QueryResult<BT
 
 /// Notes that services must be projected anew.
 pub(super) async fn mark_services(conn: &mut Conn, services: &BTreeSet<String>) -> QueryResult<()> {
+    note(conn, services, false).await
+}
+
+async fn note(conn: &mut Conn, services: &BTreeSet<String>, only_changes: bool) -> QueryResult<()> {
     if services.is_empty() {
         return Ok(());
     }
     let mark = newest_fact(conn).await?;
-    let rows: Vec<Dirty> = services.iter().map(|service| Dirty { service: service.clone(), mark }).collect();
+    let rows: Vec<Dirty> =
+        services.iter().map(|service| Dirty { service: service.clone(), mark, only_changes }).collect();
     for rows in rows.chunks(CHUNK) {
         batch!(conn, execute, rows => diesel::insert_into(dora_dirty::table)
-            .values(rows)
-            .on_conflict(dora_dirty::service)
-            .do_update()
-            .set(dora_dirty::mark.eq(excluded(dora_dirty::mark))))?;
+        .values(rows)
+        .on_conflict(dora_dirty::service)
+        .do_update()
+        .set((
+            dora_dirty::mark.eq(excluded(dora_dirty::mark)),
+            dora_dirty::only_changes.eq(dora_dirty::only_changes.and(excluded(dora_dirty::only_changes))),
+        )))?;
     }
     Ok(())
 }
@@ -89,9 +104,15 @@ pub(super) async fn mark_all(conn: &mut Conn) -> QueryResult<()> {
         let named = incident::table.filter(incident::service.is_not_null());
         named.select(incident::service.assume_not_null()).distinct()
     };
+    let also_troubled = || {
+        let of_services = incident_reference::deployment.like(format!("{}%", reference::SERVICE));
+        incident_reference::table.filter(of_services).select(incident_reference::deployment).distinct()
+    };
     let projected = || dora_partition::table.select(dora_partition::service).distinct();
     services.extend(on_conn!(conn, |c| deployed().load::<String>(c).await)?);
     services.extend(on_conn!(conn, |c| troubled().load::<String>(c).await)?);
+    let named = on_conn!(conn, |c| also_troubled().load::<String>(c).await)?;
+    services.extend(named.iter().filter_map(|named| named.strip_prefix(reference::SERVICE)).map(str::to_owned));
     services.extend(on_conn!(conn, |c| projected().load::<String>(c).await)?);
     mark_services(conn, &services).await
 }
@@ -120,6 +141,16 @@ pub(super) async fn still_waits(conn: &mut Conn, dirty: &Dirty) -> QueryResult<b
 pub(super) async fn done(conn: &mut Conn, dirty: &Dirty) -> QueryResult<()> {
     let query = || {
         let of = dora_dirty::service.eq(&dirty.service);
+        diesel::delete(dora_dirty::table.filter(of).filter(dora_dirty::mark.le(dirty.mark)))
+    };
+    on_conn!(conn, |c| query().execute(c).await)?;
+    Ok(())
+}
+
+/// The service waited for nothing but changes that are not its own, up to the mark.
+pub(super) async fn passed_over(conn: &mut Conn, dirty: &Dirty) -> QueryResult<()> {
+    let query = || {
+        let of = dora_dirty::service.eq(&dirty.service).and(dora_dirty::only_changes);
         diesel::delete(dora_dirty::table.filter(of).filter(dora_dirty::mark.le(dirty.mark)))
     };
     on_conn!(conn, |c| query().execute(c).await)?;
@@ -173,8 +204,11 @@ async fn of_named(conn: &mut Conn, named: &DeploymentRef) -> QueryResult<Vec<Str
     }
 }
 
-/// The names by which `incident_reference` finds the incidents of deployments.
-pub(super) mod reference {
+/// The names by which `incident_reference` finds the incidents of deployments and of services.
+pub(in crate::store) mod reference {
+    /// Before the name of a service.
+    pub const SERVICE: &str = "service ";
+
     use super::{DeploymentRef, SHORT_COMMIT};
 
     pub fn id(id: &str) -> String {
@@ -187,6 +221,11 @@ pub(super) mod reference {
         format!("commit {short}")
     }
 
+    /// Of a service that an incident affects beside its first.
+    pub fn service(service: &str) -> String {
+        format!("{SERVICE}{service}")
+    }
+
     /// `None` for a version, which only the incident's own service can tell.
     pub fn of(named: &DeploymentRef) -> Option<String> {
         match (&named.id, &named.commit) {
@@ -197,7 +236,8 @@ pub(super) mod reference {
     }
 }
 
-/// What an incident calls its deployments.
+/// What an incident calls its deployments, and what else it affects.
 pub fn references(incident: &Incident) -> BTreeSet<String> {
-    incident.named_deployments().iter().filter_map(reference::of).collect()
+    let named = incident.named_deployments().iter().filter_map(reference::of);
+    named.chain(incident.other_services.iter().map(|service| reference::service(service))).collect()
 }

@@ -7,6 +7,7 @@ use diesel_async::RunQueryDsl;
 
 use super::dirty::{CHUNK, reference};
 use super::ranges::{self, Stored};
+use super::repositories::Repositories;
 use crate::dora::range::RangeName;
 use crate::dora::{History, Rules};
 use crate::event::{Deployment, EntityKey, Incident};
@@ -16,15 +17,20 @@ use crate::store::{Conn, StoreError, history, storable};
 
 pub(super) struct Inputs {
     pub history: History,
-    /// Where its changes may come from.
-    pub repositories: BTreeSet<String>,
+    /// Where its changes may come from, each with the last piece that was read of it.
+    pub repositories: BTreeMap<String, i64>,
     /// Ranges that it asked for under other paths.
     pub stale: Vec<RangeName>,
 }
 
 /// # Errors
 /// The database does not answer, or holds what cannot be read.
-pub(super) async fn of_service(conn: &mut Conn, rules: &Rules, service: &str) -> Result<Inputs, StoreError> {
+pub(super) async fn of_service(
+    conn: &mut Conn,
+    rules: &Rules,
+    known: &Repositories,
+    service: &str,
+) -> Result<Inputs, StoreError> {
     let deployments = history::deployments_of(conn, service).await?;
     let mut repositories: BTreeSet<String> = rules.repository(service).map(str::to_owned).into_iter().collect();
     let mut commits = HashSet::new();
@@ -36,15 +42,16 @@ pub(super) async fn of_service(conn: &mut Conn, rules: &Rules, service: &str) ->
         }
     }
     let commits: Vec<&str> = commits.into_iter().collect();
-    let by_commit = history::changes_of(conn, &[], &commits).await?;
-    repositories.extend(by_commit.into_iter().map(|change| change.repository));
-    let repositories: BTreeSet<String> = repositories.iter().map(|name| storable(name)).collect();
-    let names: Vec<&str> = repositories.iter().map(String::as_str).collect();
-    let changes = history::changes_of(conn, &names, &[]).await?;
+    repositories.extend(history::repositories_of(conn, &commits).await?);
+    let names: BTreeSet<String> = repositories.iter().map(|name| storable(name)).collect();
+    let read = known.read(conn, &names).await?;
+    let pieces = read.iter().map(|reading| reading.last);
+    let pieces = names.into_iter().zip(pieces).collect();
+    let repositories = read.into_iter().map(|reading| reading.repository).collect();
     let incidents = incidents_of(conn, service, &deployments).await?;
     let Stored { ranges, stale } = ranges::of_service(conn, service, rules.scope(service)).await?;
-    let history = History { service: service.to_owned(), deployments, changes, incidents, ranges };
-    Ok(Inputs { history, repositories, stale })
+    let history = History { service: service.to_owned(), deployments, repositories, incidents, ranges };
+    Ok(Inputs { history, repositories: pieces, stale })
 }
 
 /// Those of the service, and those that name one of its deployments.
@@ -53,7 +60,8 @@ async fn incidents_of(conn: &mut Conn, service: &str, deployments: &[Deployment]
     let mut states = on_conn!(conn, |c| own().load::<String>(c).await)?;
     let ids = deployments.iter().map(|deployment| reference::id(&deployment.key.id));
     let commits = deployments.iter().filter_map(|deployment| deployment.commit.as_deref()).map(reference::commit);
-    let named: BTreeSet<String> = ids.chain(commits).map(|name| storable(&name)).collect();
+    let names = ids.chain(commits).chain([reference::service(service)]);
+    let named: BTreeSet<String> = names.map(|name| storable(&name)).collect();
     let named: Vec<&String> = named.iter().collect();
     for names in named.chunks(CHUNK) {
         let query = || {

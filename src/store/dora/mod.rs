@@ -12,19 +12,21 @@ mod kept;
 mod known;
 mod memo;
 mod neighbours;
-pub mod packed;
+mod news;
 mod places;
 mod project;
 pub mod ranges;
 mod reading;
+pub mod repositories;
 
 pub use cache::{Added, DoraCache};
 pub use memo::Scope;
 pub use places::Places;
-pub use project::rows_of;
 pub use reading::{Reading, Rows};
 
 use std::collections::BTreeSet;
+
+use crate::store::StoreError;
 
 /// The name under which incidents are kept that belong to no service.
 pub const NO_SERVICE: &str = "";
@@ -43,4 +45,9 @@ impl Wanted {
             Self::These(names) => names.contains(service),
         }
     }
+}
+
+/// Keeps long computations from holding up a thread that others wait for.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| StoreError::Io(std::io::Error::other(error)))
 }

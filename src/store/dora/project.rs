@@ -1,18 +1,20 @@
 //! From the facts of one service to what is kept of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::NO_SERVICE;
 use super::dirty::{self, Dirty};
 use super::inputs::{self, Inputs};
 use super::kept::{self, Encoded};
-use super::neighbours::{self, Repositories};
+use super::neighbours;
+use super::news::Projected;
 use super::places::{self, Places};
 use super::ranges::{self, Difference};
+use super::repositories::Repositories;
+use super::{NO_SERVICE, blocking};
 use crate::dora::split::split;
 use crate::dora::{self, Derived, History, Rules};
 use crate::store::conn::on_conn;
@@ -73,6 +75,7 @@ struct Projection {
     repositories: BTreeSet<String>,
     shared: BTreeSet<String>,
     ranges: Difference,
+    projected: Projected,
 }
 
 /// Projects one service, with every fact up to its mark and perhaps some after it. One projection
@@ -80,21 +83,28 @@ struct Projection {
 ///
 /// # Errors
 /// The database does not answer, or holds what cannot be read.
-pub(super) async fn project(store: &Store, rules: &Arc<Rules>, dirty: &Dirty) -> Result<(), StoreError> {
+pub(super) async fn project(
+    store: &Store,
+    rules: &Arc<Rules>,
+    known: &Repositories,
+    dirty: &Dirty,
+) -> Result<(), StoreError> {
     let before = state(&mut store.read().await?).await?;
     let Some((_, before)) = before.filter(|(digest, _)| digest == rules.digest()) else { return Err(StoreError::Busy) };
-    let projection = derive(store, rules, &dirty.service).await?;
+    let projection = derive(store, rules, known, &dirty.service).await?;
+    known.merge(store, &projection.repositories).await?;
     let mut tx = store.begin().await?;
     let Some(changed) = next_change(&mut tx, rules, before).await? else {
         // The configuration was read anew, or another process projects: the service goes on waiting.
         return tx.roll_back().await;
     };
-    let Projection { derived, encoded, places, repositories, shared, ranges } = projection;
+    let Projection { derived, encoded, places, repositories, shared, ranges, projected } = projection;
     let service = &derived.service;
+    let projected = (!shared.is_empty()).then_some(projected);
     kept::replace(&mut tx, service, changed, encoded).await?;
     places::replace(&mut tx, service, changed, places).await?;
     ranges::replace(&mut tx, service, rules.scope(service), ranges).await?;
-    let Repositories { new, alone: mut others } =
+    let neighbours::Repositories { new, alone: mut others } =
         neighbours::replace_repositories(&mut tx, service, &repositories).await?;
     if new {
         // Changes that came in the meantime did not know that they concern this service.
@@ -109,12 +119,54 @@ pub(super) async fn project(store: &Store, rules: &Arc<Rules>, dirty: &Dirty) ->
     Lock::Facts.take(&mut tx).await?;
     dirty::done(&mut tx, dirty).await?;
     dirty::mark_services(&mut tx, &others).await?;
-    tx.commit().await
+    tx.commit().await?;
+    known.remember(service, projected, (before, changed));
+    Ok(())
 }
 
-async fn derive(store: &Store, rules: &Arc<Rules>, service: &str) -> Result<Projection, StoreError> {
+/// Lets those wait no longer whose rows would come out as they are.
+///
+/// # Errors
+/// The database does not answer, or holds what cannot be read.
+pub(super) async fn pass_over(
+    store: &Store,
+    rules: &Rules,
+    known: &Repositories,
+    waiting: &mut Vec<Dirty>,
+) -> Result<(), StoreError> {
+    let services: Vec<&str> = waiting.iter().filter(|dirty| dirty.only_changes).map(|d| d.service.as_str()).collect();
+    if services.is_empty() {
+        return Ok(());
+    }
     let mut conn = store.read().await?;
-    let Inputs { history, repositories, stale } = load(&mut conn, rules, service).await?;
+    let Some((_, changed)) = state(&mut conn).await? else { return Ok(()) };
+    let alone = known.left_alone(&mut conn, rules, &services, changed).await?;
+    let alone: BTreeSet<String> = alone.into_iter().map(str::to_owned).collect();
+    drop(conn);
+    if alone.is_empty() {
+        return Ok(());
+    }
+    let mut tx = store.begin().await?;
+    // Facts note services in an order of their own: without the lock each could wait for the other.
+    Lock::Facts.take(&mut tx).await?;
+    for dirty in waiting.iter().filter(|dirty| alone.contains(&dirty.service)) {
+        dirty::passed_over(&mut tx, dirty).await?;
+    }
+    tx.commit().await?;
+    waiting.retain(|dirty| !alone.contains(&dirty.service));
+    Ok(())
+}
+
+async fn derive(
+    store: &Store,
+    rules: &Arc<Rules>,
+    known: &Repositories,
+    service: &str,
+) -> Result<Projection, StoreError> {
+    let mut conn = store.read().await?;
+    let Inputs { history, repositories: pieces, stale } = load(&mut conn, rules, known, service).await?;
+    let repositories: BTreeSet<String> = pieces.keys().cloned().collect();
+    let projected = Projected::of(rules, &history, pieces);
     let shared = neighbours::shared(&mut conn, service, &repositories).await?;
     let (deployments, ranges, derived) = {
         let rules = Arc::clone(rules);
@@ -131,18 +183,18 @@ async fn derive(store: &Store, rules: &Arc<Rules>, service: &str) -> Result<Proj
     blocking(move || {
         let encoded = kept::encode(&split(&derived, &elsewhere, &rules))?;
         let places = places::of(&deployments, &derived);
-        Ok(Projection { derived, encoded, places, repositories, shared, ranges })
+        Ok(Projection { derived, encoded, places, repositories, shared, ranges, projected })
     })
     .await?
 }
 
-async fn load(conn: &mut Conn, rules: &Rules, service: &str) -> Result<Inputs, StoreError> {
+async fn load(conn: &mut Conn, rules: &Rules, known: &Repositories, service: &str) -> Result<Inputs, StoreError> {
     if service != NO_SERVICE {
-        return inputs::of_service(conn, rules, service).await;
+        return inputs::of_service(conn, rules, known, service).await;
     }
     let incidents = inputs::of_no_service(conn).await?;
     let history = History { service: NO_SERVICE.to_owned(), incidents, ..History::default() };
-    Ok(Inputs { history, repositories: BTreeSet::new(), stale: Vec::new() })
+    Ok(Inputs { history, repositories: BTreeMap::new(), stale: Vec::new() })
 }
 
 fn derived(history: &History, rules: &Rules) -> Derived {
@@ -157,13 +209,13 @@ fn derived(history: &History, rules: &Rules) -> Derived {
 ///
 /// # Errors
 /// The database does not answer, or holds what cannot be read.
-pub async fn rows_of(store: &Store, rules: &Arc<Rules>, service: &str) -> Result<Derived, StoreError> {
-    let history = load(&mut store.read().await?, rules, service).await?.history;
+pub(super) async fn rows_of(
+    store: &Store,
+    rules: &Arc<Rules>,
+    known: &Repositories,
+    service: &str,
+) -> Result<Derived, StoreError> {
+    let history = load(&mut store.read().await?, rules, known, service).await?.history;
     let rules = Arc::clone(rules);
     blocking(move || derived(&history, &rules)).await
-}
-
-/// Keeps long computations from holding up a thread that others wait for.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| StoreError::Io(std::io::Error::other(error)))
 }

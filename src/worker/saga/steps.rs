@@ -148,7 +148,7 @@ impl Saga<'_> {
         let submission = Submission {
             received_at: self.now(),
             request: None,
-            facts: vec![Fact { event, digest, raw }],
+            facts: vec![Fact { event, digest, raw, alarm: false }],
             telemetry: TelemetryBatch::default(),
             keyed: Vec::new(),
         };
@@ -193,6 +193,9 @@ impl Saga<'_> {
             repository: to.repository.clone(),
             changes: Vec::new(),
             rolls_back: Some(self.rollback.deployment.clone()),
+            sighting: None,
+            artifact: None,
+            chain: None,
             attributes,
         }))
     }

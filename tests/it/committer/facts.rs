@@ -1,7 +1,9 @@
 //! Delivery facts: duplicates, order, keys of requests, poisonous items.
 
-use devpulse::event::{ChangeEvent, DeploymentKind, IncidentEvent, IncidentStatus};
+use devpulse::config::model::Retention;
+use devpulse::event::{ChangeEvent, DeploymentKind, IncidentEvent, IncidentStatus, Sighting};
 use devpulse::ingest::committer::RequestKey;
+use devpulse::store::retention;
 use futures_util::future::join_all;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -74,6 +76,35 @@ on_both! {
         }
         running.stop().await;
         assert_eq!(number(&db.store, "SELECT count(*) AS value FROM fact").await, 39);
+    }
+
+    /// They are kept for a week, in case that something comes late.
+    async fn old_repetitions_are_forgotten_and_what_followed_from_them_is_not(db: TestDb) {
+        let running = Running::start(&db.store).await;
+        let tell = async |revision: &str, day: i64| {
+            let sighting = Some(Sighting { object: "object".to_owned(), reached: true });
+            let event = deployment(revision, day * 86_400, DeploymentOutcome::Succeeded);
+            let told = fact(DeliveryEvent::Deployment(DeploymentEvent { sighting, ..event }));
+            let received_at = Timestamp::from_seconds(day * 86_400);
+            running.submit(Submission { received_at, ..facts(vec![told]) }).await == taken(&[true], &[])
+        };
+        let rows = async || {
+            let count = async |sql| number(&db.store, sql).await;
+            [count("SELECT count(*) AS value FROM fact").await, count("SELECT count(*) AS value FROM deployment").await]
+        };
+        for (day, new) in [(1, true), (2, false), (4, false), (5, false), (20, false)] {
+            assert_eq!(tell("1", day).await, new, "{day}");
+        }
+        assert!(tell("2", 3).await, "it comes late, and so the fourth day was a return");
+        assert_eq!(rows().await, [6, 3]);
+        let hour = Duration::from_hours(1);
+        let keep = Retention { ten_seconds: hour, minutes: hour, hours: hour, messages: hour };
+        let pruned = retention::prune(&db.store, &keep, hour, Timestamp::from_seconds(21 * 86_400)).await.unwrap();
+        assert_eq!(pruned.repetitions, 2, "the second and the fifth day");
+        assert!(!tell("1", 21).await);
+        assert!(tell("3", 22).await);
+        assert_eq!(rows().await, [6, 4]);
+        running.stop().await;
     }
 
     async fn text_that_postgres_cannot_keep_is_kept_all_the_same(db: TestDb) {
@@ -155,17 +186,9 @@ fn story(source: &str) -> Vec<Fact> {
     };
     let incident = |seconds, status| {
         DeliveryEvent::Incident(IncidentEvent {
-            key: name("i"),
-            time: Timestamp::from_seconds(seconds),
             service: Some("checkout".to_owned()),
-            environment: None,
-            status,
-            started_at: None,
-            severity: None,
             title: Some(format!("at {seconds}")),
-            url: None,
-            deployments: Vec::new(),
-            attributes: BTreeMap::new(),
+            ..IncidentEvent::new(name("i"), Timestamp::from_seconds(seconds), status)
         })
     };
     let events = [

@@ -86,13 +86,16 @@ fn deployment(id: &str, seconds: i64, outcome: DeploymentOutcome) -> DeploymentE
         repository: None,
         changes: Vec::new(),
         rolls_back: None,
+        sighting: None,
+        artifact: None,
+        chain: None,
         attributes: BTreeMap::new(),
     }
 }
 
 fn fact(event: DeliveryEvent) -> Fact {
     let raw = serde_json::to_vec(&event).unwrap();
-    Fact { digest: Sha256::digest(&raw).into(), raw, event }
+    Fact { digest: Sha256::digest(&raw).into(), raw, event, alarm: false }
 }
 
 fn succeeded(id: &str) -> Fact {

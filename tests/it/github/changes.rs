@@ -86,14 +86,14 @@ fn reviews_say_by_whom_and_what() {
     let mut body = examples_of("pull_request_review")[0].clone();
     let submitted = setup.request("pull_request_review", &body);
     assert_eq!((submitted.number, submitted.author.as_deref()), (2, Some("Codertocat")));
-    let review = submitted.review.unwrap();
+    let review = submitted.reviews[0].clone();
     assert_eq!((review.id, review.reviewer.as_str(), review.at), (237_895_671, "Codertocat", submitted.time));
     assert_eq!((review.bot, review.approved, review.dismissed), (false, false, false));
     body["review"]["state"] = json!("APPROVED");
     body["review"]["user"] = json!({"login": "reviewer[bot]", "type": "Bot"});
-    let review = setup.request("pull_request_review", &body).review.unwrap();
+    let review = setup.request("pull_request_review", &body).reviews[0].clone();
     assert_eq!((review.bot, review.approved), (true, true), "as REST writes it");
-    let dismissed = setup.request("pull_request_review", &examples_of("pull_request_review")[1]).review.unwrap();
+    let dismissed = setup.request("pull_request_review", &examples_of("pull_request_review")[1]).reviews[0].clone();
     assert_eq!((dismissed.id, dismissed.dismissed), (237_895_671, true));
     body["review"]["state"] = json!("pending");
     assert!(setup.skipped("pull_request_review", &body).contains("not submitted"));

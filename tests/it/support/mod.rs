@@ -1,6 +1,8 @@
 //! What the tests stand on.
 
 pub mod alerting;
+pub mod app;
+pub mod arrival;
 pub mod cutting_proxy;
 pub mod database;
 pub mod db;
