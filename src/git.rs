@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, sink};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::time::{Timestamp, short};
@@ -21,8 +22,25 @@ pub const END_OF_OPTIONS: &str = "--end-of-options";
 const COMMIT: char = '/';
 /// Bytes that are kept of what git complains about.
 const MAX_SAID: u64 = 2_000;
+/// For what git has to take away before it is killed.
+const GRACE: Duration = Duration::from_secs(5);
 /// What git and the ssh it starts need of the environment; nothing else is handed on.
-const INHERITED: [&str; 3] = ["PATH", "HOME", "SSH_AUTH_SOCK"];
+const INHERITED: [&str; 14] = [
+    "PATH",
+    "HOME",
+    "SSH_AUTH_SOCK",
+    "http_proxy",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+    "GIT_SSL_CAINFO",
+    "GIT_SSL_CAPATH",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
 /// A clone's own configuration must not make git run other programs when it is read.
 const HARMLESS: [&str; 6] =
     ["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "log.showSignature=false"];
@@ -127,6 +145,8 @@ impl<'a> Git<'a> {
         let mut command = alone();
         let (Place::Around(path) | Place::Exactly { path, .. }) = &self.place;
         command.arg("-C").arg(path);
+        // One byte a second, or it is given up.
+        command.args(["-c", "http.lowSpeedLimit=1", "-c", "http.lowSpeedTime=30"]);
         let arguments = ["fetch", "--quiet", "--no-recurse-submodules", "--no-auto-maintenance"];
         self.run(command, &arguments).await.map(|_| ())
     }
@@ -169,20 +189,22 @@ impl<'a> Git<'a> {
 
     async fn run<S: AsRef<OsStr>>(&self, mut command: Command, arguments: &[S]) -> Result<String, GitError> {
         let asked = || arguments.iter().map(|a| a.as_ref().to_string_lossy()).collect::<Vec<_>>().join(" ");
-        command.args(arguments).env("GIT_TERMINAL_PROMPT", "0").kill_on_drop(true);
+        command.args(arguments).env("GIT_TERMINAL_PROMPT", "0").kill_on_drop(true).process_group(0);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let (answer, said) = (child.stdout.take(), child.stderr.take());
+        let group = child.id();
         let work = async {
             let (answer, said) = tokio::join!(head_of(answer, self.limits.bytes), all_of(said));
             Ok::<_, std::io::Error>((answer?, said?, child.wait().await?))
         };
         let Ok(done) = timeout(self.limits.time, work).await else {
+            end(group, &mut child).await;
             return Err(GitError::Slow { asked: asked(), limit: self.limits.time });
         };
         let (answer, said, status) = done?;
         let Some(answer) = answer else { return Err(GitError::Long { asked: asked(), limit: self.limits.bytes }) };
         if !status.success() {
-            let said = String::from_utf8_lossy(&said).trim().to_owned();
+            let said = without_names(String::from_utf8_lossy(&said).trim());
             return Err(GitError::Refused { asked: asked(), said });
         }
         Ok(String::from_utf8_lossy(&answer).into_owned())
@@ -209,6 +231,33 @@ fn alone() -> Command {
         .env("GIT_NO_REPLACE_OBJECTS", "1")
         .env("GIT_NO_LAZY_FETCH", "1");
     command
+}
+
+/// Ends git and whatever it started, such as ssh. Asked to end, it takes away what it has half written.
+async fn end(group: Option<u32>, git: &mut Child) {
+    let group = group.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    for signal in [Signal::TERM, Signal::KILL] {
+        if group.is_none_or(|group| kill_process_group(group, signal).is_err())
+            || timeout(GRACE, git.wait()).await.is_ok()
+        {
+            break;
+        }
+    }
+    // What outlived git itself.
+    group.map(|group| kill_process_group(group, Signal::KILL));
+}
+
+/// A remote's URL may hold a name and a password, which must not get into logs.
+fn without_names(said: &str) -> String {
+    let mut parts = said.split("//");
+    let mut clean = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| c == '/' || c == '\'' || c == '"' || c.is_whitespace()).unwrap_or(part.len());
+        let (host, rest) = part.split_at(end);
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        clean.extend(["//", host, rest]);
+    }
+    clean
 }
 
 /// `None` where there is more than `limit`; then git finds nobody that reads on, and ends.
@@ -285,10 +334,30 @@ mod tests {
         let long = Git::around(folder.path(), limits).ask(&["--version"]).await;
         assert!(matches!(long, Err(GitError::Long { limit: 5, .. })), "{long:?}");
         let hurry = Limits { time: Duration::from_millis(50), bytes: 5 };
-        let slow = Git::around(folder.path(), hurry).ask(&["-c", "alias.wait=!sleep 5", "wait"]).await;
+        // Nobody else sleeps that long on this machine.
+        let seconds = format!("300.{}", std::process::id());
+        let wait = format!("alias.wait=!sleep {seconds}");
+        let slow = Git::around(folder.path(), hurry).ask(&["-c", &wait, "wait"]).await;
         assert!(matches!(slow, Err(GitError::Slow { .. })), "{slow:?}");
+        assert!(!runs(&format!("sleep\0{seconds}\0")), "what git started is ended with it");
         let wrong = Git::around(folder.path(), limits).ask(&["no-such-command"]).await.unwrap_err().to_string();
         assert!(wrong.starts_with("git no-such-command: git: 'no-such-command'"), "{wrong}");
+    }
+
+    fn runs(command: &str) -> bool {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let ours = std::process::id().to_string();
+        processes
+            .filter(|process| process.file_name() != *ours)
+            .any(|process| std::fs::read(process.path().join("cmdline")).is_ok_and(|line| line == command.as_bytes()))
+    }
+
+    #[test]
+    fn names_and_passwords_of_remotes_are_not_told() {
+        let said = "fatal: could not read Password for 'https://ghp_x@host.example': no\nhttps://a:b@c/d@e ssh://git@f";
+        let clean = "fatal: could not read Password for 'https://host.example': no\nhttps://c/d@e ssh://f";
+        assert_eq!(without_names(said), clean);
+        assert_eq!(without_names("nothing to hide"), "nothing to hide");
     }
 
     #[tokio::test]

@@ -52,17 +52,19 @@ impl Calendar {
         Some(at.to_datetime()?.with_timezone(&self.time_zone).date_naive())
     }
 
-    /// The local dates of sorted times; those beyond the years that chrono can show have none.
-    pub fn dates(self, sorted: &[Timestamp]) -> BTreeSet<NaiveDate> {
+    /// The local dates of times, which are sorted microseconds; those beyond the years that chrono can
+    /// show have none. The rest of a day is passed over.
+    pub fn dates(self, sorted: &[i64]) -> BTreeSet<NaiveDate> {
         let mut dates = BTreeSet::new();
-        let mut known_until = Timestamp::from_micros(i64::MIN);
-        for at in sorted {
-            if *at < known_until {
-                continue;
-            }
-            let Some(date) = self.date(*at) else { continue };
+        let mut rest = sorted;
+        while let Some((first, others)) = rest.split_first() {
+            rest = others;
+            let Some(date) = self.date(Timestamp::from_micros(*first)) else { continue };
             dates.insert(date);
-            known_until = date.succ_opt().and_then(|next| self.start_of(next)).unwrap_or(known_until);
+            if let Some(next) = date.succ_opt().and_then(|next| self.start_of(next)) {
+                let later = others.partition_point(|at| *at < next.micros());
+                rest = others.get(later..).unwrap_or_default();
+            }
         }
         dates
     }
@@ -240,5 +242,20 @@ mod tests {
         let samoa = Calendar { time_zone: Tz::Pacific__Apia, week_starts_on: Weekday::Mon };
         let gap = window("2011-12-29T00:00:00-10:00", "2012-01-01T00:00:00+14:00");
         assert_eq!(samoa.periods(Unit::Day, gap, 10).unwrap().len(), 2);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn dates_are_those_of_each_time(
+            zone in proptest::sample::select(vec![Tz::Europe__Berlin, Tz::America__Sao_Paulo, Tz::Pacific__Apia, Tz::Asia__Kathmandu]),
+            from in proptest::sample::select(vec!["2011-12-28T00:00:00Z", "2018-11-02T00:00:00Z", "2026-03-27T00:00:00Z"]),
+            minutes in proptest::collection::vec(0..9 * 24 * 60_i64, 0..60),
+        ) {
+            let calendar = Calendar { time_zone: zone, week_starts_on: Weekday::Mon };
+            let mut times: Vec<i64> = minutes.iter().map(|minute| at(from).micros() + minute * 60_000_000).collect();
+            times.sort_unstable();
+            let each = times.iter().map(|time| calendar.date(Timestamp::from_micros(*time)).unwrap());
+            proptest::prop_assert_eq!(calendar.dates(&times), each.collect::<BTreeSet<_>>());
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! One number per metric, with everything that is needed to trust it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -322,8 +322,7 @@ fn frequency(tally: &Tally, first: Option<Timestamp>, question: &Question) -> Re
 /// `None` while the window holds no whole week.
 fn deployment_days_per_week(tally: &mut Tally, question: &Question) -> Option<f64> {
     let calendar = question.calendar;
-    tally.at.sort_unstable();
-    let days = calendar.dates(&tally.at);
+    let days: BTreeSet<_> = tally.at.runs().flat_map(|run| calendar.dates(run)).collect();
     let weeks = calendar.periods(Unit::Week, elapsed(question), MAX_WEEKS)?;
     let whole = weeks.into_iter().filter(|week| !week.partial);
     let mut per_week = whole

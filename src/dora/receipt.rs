@@ -98,7 +98,7 @@ fn deployment(counting: &mut Counting, state: &Deployment, production: bool) -> 
 fn lead_time(counting: &mut Counting, state: &Deployment, earlier: Option<&Deployment>, changes_known: bool) {
     let mut out = |reason, fix| not(counting, &[Metric::ChangeLeadTime], reason, fix);
     if state.changes.is_empty() {
-        if state.kind == Some(DeploymentKind::Rollback) {
+        if state.declared_kind() == Some(DeploymentKind::Rollback) {
             return out("a rollback brings no new changes", None);
         }
         let Some(earlier) = earlier else {

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Change, PullRequest};
 use crate::time::Timestamp;
 
+/// Grows when the form in which [`Commit`]s are kept changes: then all of them are packed anew.
+pub const FORMAT: i32 = 1;
+
 /// What a derivation needs of a change. A repository may have a million: it is kept small.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use sha2::{Digest, Sha256};
 
-use super::repository::Commit;
+use super::repository::{Commit, FORMAT};
 use crate::config::model::{Environment, Service, Tier};
 use crate::config::{Config, EnvironmentNames};
 use crate::event::Deployment;
@@ -164,7 +164,10 @@ fn digest(
 ) -> [u8; 32] {
     let mut services: Vec<_> = services.iter().map(|s| (&s.name, &s.repository, &s.paths)).collect();
     services.sort_unstable();
-    Sha256::digest(format!("{DERIVATION} {environments:?} {services:?} {attribution_window:?} {repositories:?}")).into()
+    Sha256::digest(format!(
+        "{DERIVATION} {FORMAT} {environments:?} {services:?} {attribution_window:?} {repositories:?}"
+    ))
+    .into()
 }
 
 fn scope(paths: &[String]) -> Vec<u8> {

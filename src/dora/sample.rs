@@ -26,6 +26,12 @@ impl Sample {
         self.loose.iter().chain(self.runs.iter().flat_map(|run| run.iter())).copied()
     }
 
+    /// All values, in parts that are each sorted.
+    pub fn runs(&mut self) -> impl Iterator<Item = &[i64]> {
+        self.settle();
+        self.runs.iter().map(|run| &**run)
+    }
+
     /// Sorts what was collected, for many questions to come.
     pub fn settle(&mut self) {
         if !self.loose.is_empty() {

@@ -18,8 +18,8 @@ pub struct Tally {
     /// Of these, those that failed or were unplanned.
     pub(super) yes: u64,
     pub(super) micros: Sample,
-    /// When each row that counts did.
-    pub(super) at: Vec<Timestamp>,
+    /// When each row that counts did, in microseconds.
+    pub(super) at: Sample,
     pub(super) excluded: BTreeMap<Reason, u64>,
     /// Since when the oldest open one is open.
     pub(super) open_since: Option<Timestamp>,
@@ -45,6 +45,7 @@ impl Tallies {
     pub fn settle(&mut self) {
         for tally in &mut self.of {
             tally.micros.settle();
+            tally.at.settle();
             for stage in tally.stages.samples() {
                 stage.settle();
             }
@@ -73,7 +74,7 @@ impl Tally {
             Verdict::Counts(value) => {
                 tally.n += 1;
                 match value {
-                    Value::One => tally.at.extend(details.then_some(row.at)),
+                    Value::One => tally.at.extend(details.then_some(row.at.micros())),
                     Value::Is(yes) => tally.yes += u64::from(yes),
                     Value::Lasted(micros) => tally.micros.push(micros),
                 }
@@ -107,7 +108,7 @@ impl Tally {
         self.changes_from.share(other.changes_from);
         self.micros.share(&other.micros);
         self.stages.share(&other.stages);
-        self.at.extend_from_slice(&other.at);
+        self.at.share(&other.at);
         for (reason, n) in &other.excluded {
             *self.excluded.entry(*reason).or_default() += n;
         }

@@ -118,7 +118,7 @@ pub fn join(deployment: &mut Deployment, known: &Origins) {
         own.or_else(|| with_commit(origin.chain.as_ref()?))
     };
     // What a rollback brings back is not what its chain began with.
-    let goes_back = deployment.kind == Some(DeploymentKind::Rollback);
+    let goes_back = deployment.declared_kind() == Some(DeploymentKind::Rollback);
     let by_chain = || with_commit(deployment.provenance.chain.as_ref().filter(|_| !goes_back)?);
     let found = by_artifact().map(|origin| (origin, CommitFrom::Artifact));
     let Some((origin, from)) = found.or_else(|| Some((by_chain()?, CommitFrom::Chain))) else { return };

@@ -108,10 +108,11 @@ async fn named_by(conn: &mut Conn, names: &BTreeSet<String>) -> Result<BTreeSet<
 /// The database refuses.
 pub(super) async fn join_all<'d>(
     conn: &mut Conn,
-    deployments: impl Iterator<Item = &'d mut Deployment>,
+    deployments: impl Iterator<Item = (&'d Entity, &'d mut Deployment)>,
 ) -> Result<(), StoreError> {
-    let unnamed: Vec<&mut Deployment> = deployments.filter(|deployment| deployment.commit.is_none()).collect();
-    let references: BTreeSet<Reference> = unnamed.iter().flat_map(|deployment| references(deployment)).collect();
+    let unnamed: Vec<_> = deployments.filter(|(_, deployment)| deployment.commit.is_none()).collect();
+    let references: BTreeSet<Reference> =
+        unnamed.iter().flat_map(|(of, deployment)| references(of, deployment)).collect();
     if references.is_empty() {
         return Ok(());
     }
@@ -125,19 +126,16 @@ pub(super) async fn join_all<'d>(
     let mut known = load(conn, &names).await?;
     let chains: BTreeSet<String> = known.values().filter_map(|origin| origin.chain.clone()).collect();
     known.extend(load(conn, &chains.difference(&names).cloned().collect()).await?);
-    for deployment in unnamed {
+    for (_, deployment) in unnamed {
         join(deployment, &known);
     }
     Ok(())
 }
 
-fn references(deployment: &Deployment) -> impl Iterator<Item = Reference> {
+/// By the entity whose facts a deployment is folded from.
+fn references(of: &Entity, deployment: &Deployment) -> impl Iterator<Item = Reference> {
     let names = [&deployment.provenance.artifact, &deployment.provenance.chain].into_iter().flatten();
-    names.map(|name| Reference {
-        name: storable(name),
-        source: storable(&deployment.key.source),
-        id: storable(&deployment.key.id),
-    })
+    names.map(|name| Reference { name: storable(name), source: of.source.clone(), id: of.id.clone() })
 }
 
 async fn load(conn: &mut Conn, names: &BTreeSet<String>) -> Result<Origins, StoreError> {

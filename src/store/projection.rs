@@ -97,7 +97,7 @@ pub async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<(), 
     entities.extend(pull_request::refold(conn, &entities).await?);
     entities.extend(origin::refold(conn, &entities).await?);
     let (mut incidents, mut findings) = (Vec::new(), Vec::new());
-    let mut deployments: Vec<FoldedDeployment> = Vec::new();
+    let mut deployments: Vec<(Entity, FoldedDeployment)> = Vec::new();
     let mut changes: Vec<FoldedChange> = Vec::new();
     for (entity, facts) in fact::load(conn, &entities).await? {
         let mut facts_of = Facts::default();
@@ -105,7 +105,7 @@ pub async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<(), 
             facts_of.add(fact);
         }
         for facts in facts_of.deployments.into_values().flat_map(|facts| occurrences(facts).into_values()) {
-            deployments.extend(fold_deployment(&facts));
+            deployments.extend(fold_deployment(&facts).map(|folded| (entity.clone(), folded)));
             repetition::recall(conn, &entity, &facts).await?;
         }
         changes.extend(fold_change(&facts_of.changes));
@@ -114,8 +114,9 @@ pub async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result<(), 
     }
     pull_request::land(conn, changes.iter_mut().map(|(change, _)| change)).await?;
     repositories::append(conn, changes.iter().map(|(change, _)| change)).await?;
-    origin::join_all(conn, deployments.iter_mut().map(|(deployment, _)| deployment)).await?;
-    let deployments: Vec<DeploymentRow> = deployments.iter().map(deployment_row).collect::<Result<_, _>>()?;
+    origin::join_all(conn, deployments.iter_mut().map(|(of, (deployment, _))| (&*of, deployment))).await?;
+    let deployments: Vec<DeploymentRow> =
+        deployments.iter().map(|(_, folded)| deployment_row(folded)).collect::<Result<_, _>>()?;
     let changes: Vec<ChangeRow> = changes.iter().map(change_row).collect::<Result<_, StoreError>>()?;
     let mut touched = Touched::default();
     touched.services.extend(deployments.iter().map(|row| row.service.clone()));

@@ -2,6 +2,7 @@
 
 use super::{Conn, StoreError, history};
 use crate::dora::Rules;
+use crate::dora::range::is_hash;
 use crate::dora::receipt::{Accepted, Link};
 use crate::event::{DeliveryEvent, Deployment, Incident, IncidentEvent, LinksEvent};
 
@@ -38,7 +39,8 @@ async fn deployment(conn: &mut Conn, rules: &Rules, state: Deployment) -> Result
     let production = rules.is_production(&state.environment);
     let earlier = history::predecessor(conn, &state).await?;
     let repository = rules.repository_of(&state).or(state.changes.first().map(|change| change.repository.as_str()));
-    let has_range = state.changes.is_empty() && state.commit.is_some();
+    let is_named = |of: &Deployment| of.commit.as_deref().is_some_and(is_hash);
+    let has_range = state.changes.is_empty() && is_named(&state) && earlier.as_ref().is_some_and(is_named);
     let in_clone = has_range && repository.is_some_and(|repository| rules.has_clone(repository));
     let changes_known = in_clone || history::knows_changes(conn, repository, state.commit.as_deref()).await?;
     Ok(Accepted::Deployment { production, earlier, changes_known, state })

@@ -125,5 +125,7 @@ async fn prune_keys(conn: &mut Conn, before: Timestamp) -> QueryResult<usize> {
 async fn prune_repetitions(conn: &mut Conn, before: Timestamp) -> QueryResult<usize> {
     let old = || fact::table.filter(fact::kind.eq(REPETITION)).filter(fact::received_at.lt(before.micros()));
     let some: Vec<i64> = on_conn!(conn, |c| old().limit(STEP).select(fact::id).load(c).await)?;
-    on_conn!(conn, |c| diesel::delete(fact::table.filter(fact::id.eq_any(some))).execute(c).await)
+    // One that became a fact like any other meanwhile stays.
+    let still = || fact::table.filter(fact::kind.eq(REPETITION));
+    on_conn!(conn, |c| diesel::delete(still().filter(fact::id.eq_any(some))).execute(c).await)
 }

@@ -324,13 +324,14 @@ diesel::table! {
         id -> Integer,
         rules -> Binary,
         changed -> BigInt,
+        format -> Integer,
     }
 }
 
 diesel::table! {
     dora_dirty (service) {
         service -> Text,
-        mark -> BigInt,
+        generation -> BigInt,
         only_changes -> Bool,
     }
 }

@@ -3,8 +3,8 @@
 //! Projections note which ranges they lack. What a clone does not have yet is asked for again, ever
 //! less often; until it is there, changes are reckoned by merge times.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::git::{Commit, Git, GitError, Limits, Wanted};
 use crate::num::signed_float;
 use crate::store::StoreError;
 use crate::store::dora::ranges::{self, Due};
-use crate::time::Timestamp;
+use crate::time::{Clock, Timestamp};
 
 const EVERY: Duration = Duration::from_secs(2);
 /// What is asked for before answers are written down: so often projections may have to begin anew.
@@ -73,7 +73,7 @@ impl Asker {
         }
         let due = ranges::due(&mut app.store.read().await?, app.clock.now(), AT_ONCE).await?;
         if !due.is_empty() {
-            let answers = self.answers(due, app.clock.now()).await;
+            let answers = self.answers(due, &app.clock).await;
             ranges::answer(&app.store, &answers).await?;
         }
         for (state, count) in ranges::counts(&mut app.store.read().await?).await? {
@@ -83,19 +83,26 @@ impl Asker {
     }
 
     /// What the clones say, in order of services and names, as far as one turn gets.
-    async fn answers(&mut self, due: Vec<Due>, now: Timestamp) -> Vec<(Due, Range, Option<Timestamp>)> {
+    async fn answers(&mut self, due: Vec<Due>, clock: &Clock) -> Vec<(Due, Range, Option<Timestamp>)> {
         let Some((config, rules)) = self.known.take() else { return Vec::new() };
         let began = Instant::now();
-        let mut by_name: BTreeMap<RangeName, Vec<Due>> = BTreeMap::new();
+        // Those that wait longest first: a clone that takes its time must not keep the others waiting.
+        let mut order: Vec<RangeName> = Vec::new();
+        let mut by_name: HashMap<RangeName, Vec<Due>> = HashMap::new();
         for due in due {
             // What the configuration has changed meanwhile is projected anew, and asked for anew.
             if rules.scope(&due.service) == due.scope {
-                by_name.entry(due.name.clone()).or_default().push(due);
+                let asking = by_name.entry(due.name.clone()).or_default();
+                if asking.is_empty() {
+                    order.push(due.name.clone());
+                }
+                asking.push(due);
             }
         }
         let mut clones: HashMap<&str, Result<Git<'_>, NoRange>> = HashMap::new();
         let mut answers = Vec::new();
-        for (name, asking) in by_name {
+        for name in order {
+            let asking = by_name.remove(&name).unwrap_or_default();
             let Some(repository) = config.repositories.iter().find(|r| r.name == name.repository) else { continue };
             if began.elapsed() > TURN {
                 break;
@@ -109,6 +116,7 @@ impl Asker {
                 Ok(clone) => self.ask(clone, repository, &name, paths).await,
                 Err(why) => Err(*why),
             };
+            let now = clock.now();
             for due in asking {
                 let range = match &found {
                     Ok(commits) => Ok(of_service(commits, &rules, &due.service)),
@@ -163,7 +171,7 @@ impl Asker {
                 self.complaints.remove(&repository.name);
                 Ok(commits)
             }
-            Err(GitError::Slow { .. } | GitError::Long { .. }) => Err(NoRange::TooLong),
+            Err(GitError::Long { .. }) => Err(NoRange::TooLong),
             Err(error @ GitError::Refused { .. }) => {
                 for sha in [&name.from, &name.to] {
                     if matches!(clone.has_commit(sha).await, Ok(false)) {
@@ -182,9 +190,11 @@ impl Asker {
         if self.fetched.get(&repository.name).is_some_and(|last| last.elapsed() < every) {
             return false;
         }
-        self.fetched.insert(repository.name.clone(), Instant::now());
         let Some(clone) = Git::exactly(&repository.path, FETCH) else { return false };
-        match clone.fetch().await {
+        let fetched = clone.fetch().await;
+        // The next one begins so long after this one ended, however long it took.
+        self.fetched.insert(repository.name.clone(), Instant::now());
+        match fetched {
             Ok(()) => true,
             Err(error) => {
                 self.complain(repository, NoRange::UnknownCommit, &error.to_string());

@@ -183,6 +183,43 @@ async fn what_flux_reconciled_counts_once_per_revision() {
     assert_eq!(deliver(body).await, "accepted");
 }
 
+/// Flux names its objects, and deployments by their revisions.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_flux_deployed_by_digest_gets_its_commit_whatever_comes_first() {
+    let (_database, devpulse) = start("flux").await;
+    let digest = |digit: u64| format!("sha256:{digit:064}");
+    let commit = |digit: u64| format!("{digit:040}");
+    let reconciled = async |digit: u64, hour: u64| {
+        let revision = format!("latest@{}", digest(digit));
+        let body = reconciliation("Kustomization", "ReconciliationSucceeded", &revision, hour, "done");
+        let mut body: Value = serde_json::from_str(&body).unwrap();
+        body["metadata"]["version"] = digest(digit).into();
+        let body = body.to_string();
+        let answer = send(&devpulse, "flux", ("x-signature", &signature(SECRET, &body)), &body).await;
+        assert_eq!(answer.json["outcome"], "accepted", "{}", answer.text);
+    };
+    let packaged = async |digit: u64| {
+        let (id, kind) = (format!("packaged-{digit}"), "dev.cdevents.artifact.packaged.0.3.0");
+        let context = json!({"specversion": "0.5.1", "id": id, "source": "/ci", "type": kind,
+            "timestamp": "2026-01-05T07:00:00Z"});
+        let subject = json!({"id": format!("pkg:oci/checkout@{}", digest(digit).replace(':', "%3A")),
+            "content": {"change": {"id": commit(digit), "source": "https://git.example/acme/checkout"}}});
+        let event = json!({"specversion": "1.0", "id": id, "source": "/ci", "type": kind,
+            "data": {"context": context, "subject": subject}});
+        let request = devpulse.request("POST", "/api/v1/cloudevents");
+        let request = request.header("content-type", "application/cloudevents+json").body(event.to_string());
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    };
+    reconciled(1, 8).await;
+    packaged(1).await;
+    packaged(2).await;
+    reconciled(2, 9).await;
+    let mut found = devpulse.all("/api/v1/deployments?service=checkout").await;
+    found.sort_by_key(|deployment| deployment["finished_at"].as_str().unwrap().to_owned());
+    let commits: Vec<&Value> = found.iter().map(|deployment| &deployment["commit"]).collect();
+    assert_eq!(commits, [&json!(commit(1)), &json!(commit(2))], "{found:#?}");
+}
+
 /// A day of one Kustomization, as (revision, reason, hour): there, back, and back again.
 const THERE_AND_BACK: [(u64, &str, u64); 11] = [
     (1, "ReconciliationSucceeded", 8),

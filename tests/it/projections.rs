@@ -6,7 +6,7 @@ use chrono::{SecondsFormat, TimeDelta, Utc};
 use devpulse::store::schema::dora_state;
 use devpulse::store::{Conn, open};
 use diesel::QueryDsl;
-use diesel_async::RunQueryDsl;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use serde_json::{Value, json};
 
 use crate::support::db::on_both;
@@ -148,6 +148,28 @@ on_both! {
             answer["metrics"]["deployment_frequency"]["n"].as_u64().unwrap()
         };
         assert_eq!((n("365d").await, n("30d").await, n("1d").await), (8, 3, 1));
+    }
+
+    async fn what_is_derived_can_be_thrown_away(db: Database) {
+        let mut devpulse = DevPulse::start(&db.url, SHOP).await;
+        devpulse.post_events(&json!([change("c0", 300), change("c1", 60)])).await;
+        devpulse.post_events(&json!([deployment("cart", "d1", "c0", 200), deployment("cart", "d2", "c1", 50)])).await;
+        let before = lead(&devpulse, "").await;
+        assert_eq!(before["n"], 1, "{before}");
+        devpulse.kill();
+        let store = open::open(&db.url, 1).await.unwrap();
+        let all = ["arrival", "change", "detail", "dirty", "link", "partition", "place", "repository", "state"];
+        let statements: String = all.iter().map(|table| format!("DELETE FROM dora_{table};")).collect();
+        let mut tx = store.begin().await.unwrap();
+        match &mut *tx {
+            Conn::Postgres(c) => c.batch_execute(&statements).await.unwrap(),
+            Conn::SqliteWriter(c) => c.batch_execute(&statements).await.unwrap(),
+            Conn::SqliteReader(_) => unreachable!("a transaction writes"),
+        }
+        tx.commit().await.unwrap();
+        devpulse.restart().await;
+        let after = lead(&devpulse, "").await;
+        assert_eq!((&after["n"], &after["value"]), (&before["n"], &before["value"]), "{after}");
     }
 
     async fn another_configuration_counts_everything_anew(db: Database) {

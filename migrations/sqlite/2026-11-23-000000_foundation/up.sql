@@ -139,14 +139,15 @@ CREATE INDEX incident_reference_incident ON incident_reference (source, id);
 CREATE TABLE dora_state (
     id INTEGER PRIMARY KEY,
     rules BLOB NOT NULL,
-    changed BIGINT NOT NULL
+    changed BIGINT NOT NULL,
+    format INTEGER NOT NULL
 );
 
--- Services with facts that are not projected yet; `mark` is the newest of them. `only_changes` are
--- changes of a repository that other services may be built from, too.
+-- Services that must be projected anew; `generation` grows with everything that concerns them.
+-- `only_changes` are changes of a repository that other services may be built from, too.
 CREATE TABLE dora_dirty (
     service TEXT PRIMARY KEY,
-    mark BIGINT NOT NULL,
+    generation BIGINT NOT NULL,
     only_changes BOOLEAN NOT NULL
 ) WITHOUT ROWID;
 

@@ -285,8 +285,9 @@ impl DoraCache {
             while let Some(next) = waiting.pop() {
                 // Every service by itself, so that whoever waits for another gets a turn.
                 let _turn = self.projecting.lock().await;
-                if dirty::still_waits(&mut store.read().await?, &next).await? {
-                    project::project(store, rules, &self.repositories, &next).await?;
+                let waits = dirty::still_waits(&mut store.read().await?, &next.service).await?;
+                if let Some(dirty) = waits {
+                    project::project(store, rules, &self.repositories, &dirty).await?;
                 }
                 if began.elapsed() > PATIENCE && !waiting.is_empty() {
                     return Err(StoreError::Behind { left: waiting.len() });

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use diesel::dsl::max;
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 use diesel_async::RunQueryDsl;
@@ -10,9 +9,7 @@ use diesel_async::RunQueryDsl;
 use super::NO_SERVICE;
 use crate::event::{DeploymentRef, Incident};
 use crate::store::conn::{batch, on_conn};
-use crate::store::schema::{
-    deployment, dora_dirty, dora_partition, dora_repository, fact, incident, incident_reference,
-};
+use crate::store::schema::{deployment, dora_dirty, dora_partition, dora_repository, incident, incident_reference};
 use crate::store::{Conn, storable};
 
 /// Names per statement, well below the limit of bind parameters.
@@ -24,8 +21,8 @@ const SHORT_COMMIT: usize = 7;
 #[diesel(table_name = dora_dirty, treat_none_as_default_value = false)]
 pub(super) struct Dirty {
     pub service: String,
-    /// The newest fact that concerns it.
-    pub mark: i64,
+    /// Grows with everything that concerns it: who projects it knows what came after.
+    pub generation: i64,
     /// Nothing but changes of a repository that it is built from; they need not be its own.
     pub only_changes: bool,
 }
@@ -80,16 +77,15 @@ async fn note(conn: &mut Conn, services: &BTreeSet<String>, only_changes: bool) 
     if services.is_empty() {
         return Ok(());
     }
-    let mark = newest_fact(conn).await?;
     let rows: Vec<Dirty> =
-        services.iter().map(|service| Dirty { service: service.clone(), mark, only_changes }).collect();
+        services.iter().map(|service| Dirty { service: service.clone(), generation: 1, only_changes }).collect();
     for rows in rows.chunks(CHUNK) {
         batch!(conn, execute, rows => diesel::insert_into(dora_dirty::table)
         .values(rows)
         .on_conflict(dora_dirty::service)
         .do_update()
         .set((
-            dora_dirty::mark.eq(excluded(dora_dirty::mark)),
+            dora_dirty::generation.eq(dora_dirty::generation + 1),
             dora_dirty::only_changes.eq(dora_dirty::only_changes.and(excluded(dora_dirty::only_changes))),
         )))?;
     }
@@ -130,36 +126,30 @@ pub(super) async fn waiting(conn: &mut Conn, wanted: &super::Wanted) -> QueryRes
     Ok(found)
 }
 
-/// Whether the service still waits for what was projected: somebody else may have been faster.
-pub(super) async fn still_waits(conn: &mut Conn, dirty: &Dirty) -> QueryResult<bool> {
-    let query = || dora_dirty::table.find(&dirty.service).select(dora_dirty::mark);
-    let mark: Option<i64> = on_conn!(conn, |c| query().get_result(c).await.optional())?;
-    Ok(mark.is_some_and(|mark| mark >= dirty.mark))
+/// What the service waits for by now: somebody else may have been faster.
+pub(super) async fn still_waits(conn: &mut Conn, service: &str) -> QueryResult<Option<Dirty>> {
+    let query = || dora_dirty::table.find(service);
+    on_conn!(conn, |c| query().get_result(c).await.optional())
 }
 
-/// The service was projected with every fact up to the mark.
+/// The service was projected with everything that it waited for; what came after stays.
 pub(super) async fn done(conn: &mut Conn, dirty: &Dirty) -> QueryResult<()> {
     let query = || {
-        let of = dora_dirty::service.eq(&dirty.service);
-        diesel::delete(dora_dirty::table.filter(of).filter(dora_dirty::mark.le(dirty.mark)))
+        let of = dora_dirty::service.eq(&dirty.service).and(dora_dirty::generation.eq(dirty.generation));
+        diesel::delete(dora_dirty::table.filter(of))
     };
     on_conn!(conn, |c| query().execute(c).await)?;
     Ok(())
 }
 
-/// The service waited for nothing but changes that are not its own, up to the mark.
+/// The service waited for nothing but changes that are not its own.
 pub(super) async fn passed_over(conn: &mut Conn, dirty: &Dirty) -> QueryResult<()> {
     let query = || {
-        let of = dora_dirty::service.eq(&dirty.service).and(dora_dirty::only_changes);
-        diesel::delete(dora_dirty::table.filter(of).filter(dora_dirty::mark.le(dirty.mark)))
+        let of = dora_dirty::service.eq(&dirty.service).and(dora_dirty::generation.eq(dirty.generation));
+        diesel::delete(dora_dirty::table.filter(of).filter(dora_dirty::only_changes))
     };
     on_conn!(conn, |c| query().execute(c).await)?;
     Ok(())
-}
-
-async fn newest_fact(conn: &mut Conn) -> QueryResult<i64> {
-    let newest: Option<i64> = on_conn!(conn, |c| fact::table.select(max(fact::id)).get_result(c).await)?;
-    Ok(newest.unwrap_or_default())
 }
 
 async fn built_from(conn: &mut Conn, repositories: &BTreeSet<String>) -> QueryResult<Vec<String>> {

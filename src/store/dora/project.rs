@@ -13,8 +13,9 @@ use super::neighbours;
 use super::news::Projected;
 use super::places::{self, Places};
 use super::ranges::{self, Difference};
-use super::repositories::Repositories;
+use super::repositories::{self, Repositories};
 use super::{NO_SERVICE, blocking};
+use crate::dora::repository::FORMAT;
 use crate::dora::split::split;
 use crate::dora::{self, Derived, History, Rules};
 use crate::store::conn::on_conn;
@@ -34,24 +35,34 @@ pub(super) async fn state(conn: &mut Conn) -> QueryResult<Option<(Vec<u8>, i64)>
     on_conn!(conn, |c| query().get_result(c).await.optional())
 }
 
-/// Makes the rules those of the projections: under others everything is projected anew.
+/// Makes the rules those of the projections: under others everything is projected anew. Changes
+/// are packed anew where they are kept in another form, or nothing was projected so far.
 ///
 /// # Errors
-/// The database refuses.
+/// The database refuses, or holds what cannot be read.
 pub(super) async fn follow(store: &Store, rules: &Rules) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
     let digest = rules.digest().as_slice();
-    let stored = state(&mut tx).await?;
-    if stored.as_ref().is_some_and(|(rules, _)| rules == digest) {
+    let query = || dora_state::table.find(STATE).select((dora_state::rules, dora_state::changed, dora_state::format));
+    let stored: Option<(Vec<u8>, i64, i32)> = on_conn!(&mut *tx, |c| query().get_result(c).await.optional())?;
+    if stored.as_ref().is_some_and(|(rules, ..)| rules == digest) {
         return tx.roll_back().await;
     }
-    let changed = stored.map_or(0, |(_, changed)| changed);
-    let row = (dora_state::id.eq(STATE), dora_state::rules.eq(digest), dora_state::changed.eq(changed));
-    let rules = dora_state::rules.eq(digest);
-    let query =
-        || diesel::insert_into(dora_state::table).values(row).on_conflict(dora_state::id).do_update().set(rules);
+    let format = stored.as_ref().map(|(_, _, format)| *format);
+    let changed = stored.map_or(0, |(_, changed, _)| changed);
+    let row = (
+        dora_state::id.eq(STATE),
+        dora_state::rules.eq(digest),
+        dora_state::changed.eq(changed),
+        dora_state::format.eq(FORMAT),
+    );
+    let new = (dora_state::rules.eq(digest), dora_state::format.eq(FORMAT));
+    let query = || diesel::insert_into(dora_state::table).values(row).on_conflict(dora_state::id).do_update().set(new);
     on_conn!(&mut *tx, |c| query().execute(c).await)?;
     Lock::Facts.take(&mut tx).await?;
+    if format != Some(FORMAT) {
+        repositories::pack_all(&mut tx).await?;
+    }
     dirty::mark_all(&mut tx).await?;
     tx.commit().await
 }
@@ -78,7 +89,7 @@ struct Projection {
     projected: Projected,
 }
 
-/// Projects one service, with every fact up to its mark and perhaps some after it. One projection
+/// Projects one service, with everything that it waits for and perhaps more. One projection
 /// at a time: each sees what those before it said to their neighbours.
 ///
 /// # Errors

@@ -172,7 +172,7 @@ pub async fn due(conn: &mut Conn, now: Timestamp, most: i64) -> Result<Vec<Due>,
 /// The database refuses.
 pub async fn ask_again(store: &Store) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
-    overtake(&mut tx).await?;
+    hold(&mut tx).await?;
     let query = || {
         let missing = commit_range::table.filter(commit_range::due_at.is_not_null());
         diesel::update(missing).set((commit_range::due_at.eq(0), commit_range::tries.eq(0)))
@@ -190,7 +190,7 @@ pub async fn answer(store: &Store, answers: &[(Due, Range, Option<Timestamp>)]) 
     let is_news = |(due, range, _): &&(Due, Range, Option<Timestamp>)| range.as_ref().err() != Some(&due.state);
     let mut tx = store.begin().await?;
     if answers.iter().any(|answer| is_news(&answer)) {
-        overtake(&mut tx).await?;
+        hold(&mut tx).await?;
         Lock::Facts.take(&mut tx).await?;
     }
     let mut services = BTreeSet::new();
@@ -219,10 +219,10 @@ pub async fn answer(store: &Store, answers: &[(Due, Range, Option<Timestamp>)]) 
     tx.commit().await
 }
 
-/// Makes projections that are under way begin anew: one that did not see an answer must not say that
-/// its service is up to date.
-async fn overtake(conn: &mut Conn) -> QueryResult<()> {
-    let query = || diesel::update(dora_state::table).set(dora_state::changed.eq(dora_state::changed + 1));
+/// Waits for the projection that is being written, and has the next one wait: both touch ranges
+/// before they note services.
+async fn hold(conn: &mut Conn) -> QueryResult<()> {
+    let query = || diesel::update(dora_state::table).set(dora_state::changed.eq(dora_state::changed));
     on_conn!(conn, |c| query().execute(c).await)?;
     Ok(())
 }

@@ -16,13 +16,15 @@ use crate::dora::repository::{Commit, Repository};
 use crate::event::Change;
 use crate::store::conn::{batch, on_conn};
 use crate::store::lock::Lock;
-use crate::store::schema::dora_change;
-use crate::store::{Conn, Store, StoreError, storable};
+use crate::store::schema::{change, dora_change};
+use crate::store::{Conn, Store, StoreError, history, storable};
 
 /// Bytes of repositories that are kept in memory.
 const ROOM: usize = 128 << 20;
 /// Small pieces of a repository before they are merged.
 const MANY: usize = 32;
+/// Changes that are packed anew at once.
+const AT_ONCE: i64 = 5_000;
 /// A piece of so many bytes stays as it is.
 const LARGE: usize = 2 << 20;
 
@@ -59,6 +61,31 @@ pub async fn append(conn: &mut Conn, changes: impl Iterator<Item = &Change>) -> 
         batch!(conn, execute, rows => diesel::insert_into(dora_change::table).values(rows))?;
     }
     Ok(())
+}
+
+/// Packs every change anew.
+///
+/// # Errors
+/// The database refuses, or holds what cannot be read.
+pub(super) async fn pack_all(conn: &mut Conn) -> Result<(), StoreError> {
+    on_conn!(conn, |c| diesel::delete(dora_change::table).execute(c).await)?;
+    let mut last = (String::new(), String::new());
+    loop {
+        let query = || {
+            let same = change::repository.eq(&last.0).and(change::sha.gt(&last.1));
+            change::table
+                .filter(change::repository.gt(&last.0).or(same))
+                .order((change::repository, change::sha))
+                .select((change::repository, change::sha, change::state))
+                .limit(AT_ONCE)
+        };
+        let rows: Vec<(String, String, String)> = on_conn!(conn, |c| query().load(c).await)?;
+        let Some((repository, sha, _)) = rows.last() else { return Ok(()) };
+        last = (repository.clone(), sha.clone());
+        let states: Vec<String> = rows.into_iter().map(|(.., state)| state).collect();
+        let changes: Vec<Change> = history::decode_all("change", &states)?;
+        append(conn, changes.iter()).await?;
+    }
 }
 
 /// Repositories in memory.
