@@ -101,7 +101,7 @@ fn parse_at(body: &str, received_at: Timestamp) -> Result<Reading, Fault> {
         paths: vec!["app/**".to_owned()],
     }];
     let environments = EnvironmentNames::new(&environments);
-    let context = Context { received_at, settings: &settings, services: &services, environments };
+    let context = Context { received_at, settings: &settings, services: &services, environments, max_items: 100 };
     parse(body, &context)
 }
 
