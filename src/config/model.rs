@@ -100,6 +100,8 @@ pub struct Retention {
     pub hours: Duration,
     /// Messages in the outbox that are sent or given up.
     pub messages: Duration,
+    /// What webhooks sent that could not be taken in.
+    pub invalid_deliveries: Duration,
 }
 
 #[derive(Debug, Clone)]

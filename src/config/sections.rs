@@ -85,7 +85,14 @@ pub(super) fn retention(at: &Section<'_>) -> Option<Retention> {
     let minutes = at.required("minutes", duration);
     let hours = at.required("hours", duration);
     let messages = at.required("messages", duration);
-    let retention = Retention { ten_seconds: ten_seconds?, minutes: minutes?, hours: hours?, messages: messages? };
+    let invalid_deliveries = at.required("invalid_deliveries", duration);
+    let retention = Retention {
+        ten_seconds: ten_seconds?,
+        minutes: minutes?,
+        hours: hours?,
+        messages: messages?,
+        invalid_deliveries: invalid_deliveries?,
+    };
     if retention.ten_seconds > retention.minutes || retention.minutes > retention.hours {
         let message = "a coarser resolution is kept at least as long as a finer one: ten_seconds ≤ minutes ≤ hours";
         at.report("", at.place().clone(), message);

@@ -1,14 +1,22 @@
 //! Alarms whose source repeats itself and never says when it speaks: what follows from hearing one again.
 
 use super::delivery::{IncidentEvent, IncidentStatus};
-use crate::time::Timestamp;
+
+/// What follows from hearing something of an alarm: that it opened again, told by nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inferred {
+    Reopened(IncidentEvent),
+    /// It did not, after all.
+    TakenBack(IncidentEvent),
+}
 
 /// What else is true of an alarm once `said` is heard; `heard` is all that is known of it, in the order in
 /// which it came, and with `said` where that is `new`.
 ///
 /// It has opened again at a resolution that another one follows, in whatever order they come; and at the
-/// last one where it is heard to fire after that, unless this could be its first firing, come late.
-pub fn follows(heard: &[IncidentEvent], said: &IncidentEvent, new: bool) -> Option<IncidentEvent> {
+/// last one where it is heard to fire after that, unless this could be its first firing, come late. It has
+/// not where that last resolution is told once more: what seemed to fire again was an old message.
+pub fn follows(heard: &[IncidentEvent], said: &IncidentEvent, new: bool) -> Option<Inferred> {
     let ends = || heard.iter().filter(|event| event.status == IncidentStatus::Resolved).map(|event| event.time);
     let last = ends().max()?;
     let opened_at = match said.status {
@@ -19,9 +27,14 @@ pub fn follows(heard: &[IncidentEvent], said: &IncidentEvent, new: bool) -> Opti
         }
         IncidentStatus::Resolved if new && said.time < last => Some(said.time),
         IncidentStatus::Resolved if new => ends().filter(|end| *end < said.time).max(),
+        IncidentStatus::Resolved if said.time == last => {
+            let reopened = |event: &&IncidentEvent| event.status == IncidentStatus::Reopened && event.time == last;
+            return heard.iter().find(reopened).cloned().map(Inferred::TakenBack);
+        }
         _ => None,
     };
-    opened_at.map(|time: Timestamp| IncidentEvent { status: IncidentStatus::Reopened, time, ..said.clone() })
+    let reopened = |time| IncidentEvent { status: IncidentStatus::Reopened, time, ..said.clone() };
+    opened_at.map(reopened).map(Inferred::Reopened)
 }
 
 #[cfg(test)]
@@ -29,6 +42,7 @@ mod tests {
     use super::*;
     use crate::event::EntityKey;
     use crate::event::state::fold_incident;
+    use crate::time::Timestamp;
 
     const FIRING: i64 = 0;
 
@@ -45,9 +59,13 @@ mod tests {
             let said = IncidentEvent { started_at, ..event };
             let new = !heard.contains(&said);
             heard.extend(new.then(|| said.clone()));
-            let more = follows(&heard, &said, new).filter(|event| !heard.contains(event));
-            brought.push(new || more.is_some());
-            heard.extend(more);
+            let known = heard.len();
+            match follows(&heard, &said, new) {
+                Some(Inferred::Reopened(more)) if !heard.contains(&more) => heard.push(more),
+                Some(Inferred::TakenBack(less)) => heard.retain(|event| *event != less),
+                _ => {}
+            }
+            brought.push(new || heard.len() != known);
         }
         let state = fold_incident(&heard, &[]).unwrap();
         (brought, state.resolved_at.map(Timestamp::seconds))
@@ -63,8 +81,44 @@ mod tests {
     #[test]
     fn repetitions_say_nothing_new() {
         assert_eq!(hear(&[FIRING, FIRING, 10, 10]), (vec![true, false, true, false], Some(10)));
-        let again = [FIRING, 10, FIRING, FIRING, 10, FIRING];
-        assert_eq!(hear(&again), (vec![true, true, true, false, false, false], None));
+        assert_eq!(hear(&[FIRING, 10, FIRING, FIRING]), (vec![true, true, true, false], None));
+    }
+
+    #[test]
+    fn an_old_message_that_it_fires_opens_it_until_its_end_is_told_again() {
+        assert_eq!(hear(&[FIRING, 10, FIRING, 10]), (vec![true; 4], Some(10)));
+        assert_eq!(hear(&[FIRING, 10, FIRING, 10, 10]), (vec![true, true, true, true, false], Some(10)));
+        assert_eq!(hear(&[FIRING, 10, FIRING, 10, FIRING]), (vec![true; 5], None));
+        assert_eq!(hear(&[FIRING, 10, FIRING, 10, FIRING, 10]), (vec![true; 6], Some(10)));
+        assert_eq!(hear(&[FIRING, 10, FIRING, 10, FIRING, 20]), (vec![true; 6], Some(20)));
+        assert_eq!(
+            hear(&[FIRING, 10, 20, FIRING, 10]),
+            (vec![true, true, true, true, false], None),
+            "not its last end"
+        );
+    }
+
+    /// What was heard last, whatever else was heard and how often.
+    #[test]
+    fn the_newest_word_about_the_last_end_holds() {
+        let after_the_first = [FIRING, 10, 10, 20, 20];
+        orders(&after_the_first, &mut Vec::new(), &mut |rest| {
+            let order = [&[FIRING], rest].concat();
+            let newest = order.iter().rev().find(|second| **second != 10).copied();
+            assert_eq!(hear(&order).1, newest.filter(|second| *second == 20), "{order:?}");
+        });
+    }
+
+    fn orders(left: &[i64], order: &mut Vec<i64>, with: &mut impl FnMut(&[i64])) {
+        if left.is_empty() {
+            return with(order);
+        }
+        for index in 0..left.len() {
+            let mut left = left.to_vec();
+            order.push(left.remove(index));
+            orders(&left, order, with);
+            order.pop();
+        }
     }
 
     #[test]

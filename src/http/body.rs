@@ -10,6 +10,21 @@ use crate::ingest::decode::BodyError;
 use crate::ingest::fault::Fault;
 use crate::ingest::native::Unreadable;
 
+const OVERLOADED: &str = "overloaded";
+
+impl Problem {
+    /// For senders of webhooks: to many of them any 4xx means that the event, or the webhook, is of no use, and
+    /// they give it up.
+    #[must_use]
+    pub fn to_sender(self) -> Self {
+        if self.kind != OVERLOADED {
+            return self;
+        }
+        let retry_after_seconds = self.retry_after_seconds;
+        Self { retry_after_seconds, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, OVERLOADED, self.detail) }
+    }
+}
+
 impl From<BodyError> for Problem {
     fn from(error: BodyError) -> Self {
         let (status, kind) = match error {
@@ -19,7 +34,7 @@ impl From<BodyError> for Problem {
             BodyError::UnknownEncoding(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding"),
             BodyError::Corrupt(_) => (StatusCode::BAD_REQUEST, "corrupt_body"),
             BodyError::Interrupted(_) => (StatusCode::BAD_REQUEST, "interrupted_body"),
-            BodyError::NoMemory => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
+            BodyError::NoMemory => (StatusCode::TOO_MANY_REQUESTS, OVERLOADED),
             BodyError::NotUtf8 { .. } => (StatusCode::BAD_REQUEST, "not_utf8"),
         };
         let mut problem = Self::new(status, kind, error.to_string());
@@ -61,7 +76,7 @@ impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Self {
         match error {
             SubmitError::Overloaded => {
-                let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", error.to_string());
+                let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, OVERLOADED, error.to_string());
                 problem.retry_after_seconds = Some(1);
                 problem
             }

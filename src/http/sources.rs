@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::auth::Scope;
-use super::params::Params;
+use super::params::{PageParams, Params, cursor};
 use super::{Caller, Problem, webhooks};
 use crate::app::App;
 use crate::ingest::source::Skip;
@@ -16,8 +16,8 @@ use crate::store::invalid_delivery;
 use crate::store::source_count::{self, SourceCount};
 use crate::time::Timestamp;
 
-/// Of one source as many as are kept.
-const LIMIT: i64 = 100;
+/// Deliveries on a page, each with up to 256 KiB.
+const PAGE: usize = 20;
 
 pub fn configure(routes: &mut ServiceConfig) {
     routes.service(list_sources).service(list_invalid);
@@ -25,6 +25,7 @@ pub fn configure(routes: &mut ServiceConfig) {
 
 /// A source that is configured, or that something came from. Counts are of deliveries, and of the
 /// lines of imports; those of `native`, which is `POST /api/v1/events`, and of `cloudevents` are of events.
+/// `invalid` counts the parts of a delivery that could not be taken in, one by one.
 #[derive(Debug, Default, Serialize, ToSchema)]
 struct SourceStatus {
     source: String,
@@ -87,6 +88,8 @@ async fn list_sources(caller: Caller, app: web::Data<App>) -> Result<web::Json<S
 struct InvalidParams {
     /// Of this source alone.
     source: Option<String>,
+    /// `next` of the page before.
+    cursor: Option<String>,
 }
 
 /// A delivery, or a part of one, that could not be taken in.
@@ -104,16 +107,22 @@ struct InvalidDelivery {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct InvalidDeliveries {
-    /// Newest first; a hundred of each source are kept.
+    /// At most twenty, newest first; a hundred of each source are kept, for `retention.invalid_deliveries`.
     items: Vec<InvalidDelivery>,
+    /// `cursor` of the next page; `null` on the last.
+    next: Option<String>,
 }
 
 /// What webhooks sent that could not be taken in, as it came
+///
+/// Bodies may name people: the key needs the scope `operate`.
 #[utoipa::path(tag = "events", params(InvalidParams), responses(
     (status = 200, body = InvalidDeliveries, example = json!({"items": [{
         "source": "pagerduty", "received_at": "2026-01-05T10:04:00Z", "pointer": "/event/occurred_at",
         "detail": "is missing: when did it happen?", "body": "{\"event\": {}}",
-    }]})),
+    }], "next": null})),
+    (status = 400, description = "An unknown parameter, or a cursor of another list", body = Problem),
+    (status = 403, description = "The key lacks the scope operate", body = Problem),
 ))]
 #[get("/api/v1/sources/invalid")]
 async fn list_invalid(
@@ -121,8 +130,15 @@ async fn list_invalid(
     app: web::Data<App>,
     params: Params<InvalidParams>,
 ) -> Result<web::Json<InvalidDeliveries>, Problem> {
-    caller.require(Scope::Read)?;
-    let found = invalid_delivery::list(&mut app.store.read().await?, params.0.source.as_deref(), LIMIT).await?;
+    caller.require(Scope::Operate)?;
+    let InvalidParams { source, cursor: after } = params.0;
+    let after = PageParams { limit: None, cursor: after }.cursor::<(i64, Vec<u8>)>()?;
+    let rows = i64::try_from(PAGE).unwrap_or(i64::MAX).saturating_add(1);
+    let mut conn = app.store.read().await?;
+    let mut found = invalid_delivery::page(&mut conn, source.as_deref(), after.as_ref(), rows).await?;
+    let more = found.len() > PAGE;
+    found.truncate(PAGE);
+    let next = found.last().filter(|_| more).and_then(|last| cursor(&(last.received_at, &last.digest)));
     let items = found.into_iter().map(|found| InvalidDelivery {
         source: found.source,
         received_at: Timestamp::from_micros(found.received_at),
@@ -130,7 +146,7 @@ async fn list_invalid(
         detail: found.detail,
         body: String::from_utf8_lossy(&found.body).into_owned(),
     });
-    Ok(web::Json(InvalidDeliveries { items: items.collect() }))
+    Ok(web::Json(InvalidDeliveries { items: items.collect(), next }))
 }
 
 fn statuses(rows: &[SourceCount], configured: &[&str]) -> Vec<SourceStatus> {

@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 use super::committer::Fact;
 use super::fault::{Fault, ID, NAME, TITLE, URL};
 use super::key::fact_known_by;
-use super::source::{Reading, Refused, Skip};
+use super::native::Unreadable;
+use super::native::batch;
+use super::source::{Reading, Refused, Skip, too_many};
 use super::wire::{Entries, Field, Raw, Text, object, read};
 use crate::config::EnvironmentNames;
 use crate::config::model::Alertmanager;
@@ -25,7 +27,7 @@ const MAX_LABEL_BYTES: usize = 1_024;
 
 object! {
     pub struct Payload<'a> {
-        alerts: "alerts" Vec<Field<Raw<'a>>>,
+        alerts: "alerts" Raw<'a>,
     }
 
     pub struct Alert<'a> {
@@ -45,6 +47,8 @@ pub struct Context<'a> {
     pub received_at: Timestamp,
     pub settings: &'a Alertmanager,
     pub environments: EnvironmentNames<'a>,
+    /// As many alerts a message may have.
+    pub max_items: usize,
 }
 
 /// Reads a message.
@@ -53,17 +57,19 @@ pub struct Context<'a> {
 /// A [`Fault`] that names the field which is missing or wrong.
 pub fn parse(body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
     let payload: Payload<'_> = read(body)?;
-    let alerts = payload.alerts.required("/alerts", "is this a message of Alertmanager?")?;
+    let Raw(alerts) = payload.alerts.required("/alerts", "is this a message of Alertmanager?")?;
+    let alerts = batch(alerts, context.max_items).map_err(|unreadable| match unreadable {
+        Unreadable::TooMany { limit } => too_many("/alerts", limit),
+        _ => Fault::new("/alerts", "is not a list"),
+    })?;
     if alerts.is_empty() {
         return Ok(Reading::skipped(Skip::NoChange, "there is no alert in it"));
     }
     let (mut facts, mut refused) = (Vec::new(), Vec::new());
-    for (index, alert) in alerts.into_iter().enumerate() {
-        let at = format!("/alerts/{index}");
-        let raw = if let Field::Given(Raw(raw)) = alert { raw.as_bytes().to_vec() } else { Vec::new() };
-        match of_item(alert, &at, context) {
+    for (index, raw) in alerts.into_iter().enumerate() {
+        match of_item(raw, &format!("/alerts/{index}"), context) {
             Ok(fact) => facts.extend(fact),
-            Err(fault) => refused.push(Refused { fault, raw }),
+            Err(fault) => refused.push(Refused { fault, raw: raw.as_bytes().to_vec() }),
         }
     }
     if facts.is_empty() && refused.is_empty() {
@@ -73,8 +79,7 @@ pub fn parse(body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
     Ok(Reading::Mixed(facts, refused))
 }
 
-fn of_item(alert: Field<Raw<'_>>, at: &str, context: &Context<'_>) -> Result<Option<Fact>, Fault> {
-    let Raw(raw) = alert.required(at, "it is null")?;
+fn of_item(raw: &str, at: &str, context: &Context<'_>) -> Result<Option<Fact>, Fault> {
     let alert: Alert<'_> = read(raw).map_err(|fault| Fault::new(at, fault.detail()))?;
     of_alert(&alert, at, raw, context)
 }
@@ -183,6 +188,7 @@ mod tests {
             received_at: Timestamp::parse("2026-01-05T12:00:00Z").unwrap(),
             settings: &settings,
             environments: EnvironmentNames::new(&environments),
+            max_items: 3,
         };
         match parse(body, &context)? {
             Reading::Mixed(facts, refused) => Ok((facts, refused)),
@@ -236,7 +242,8 @@ mod tests {
     fn what_says_nothing_says_why() {
         let settings = Alertmanager::default();
         let environments = EnvironmentNames::new(&[]);
-        let context = Context { received_at: Timestamp::from_seconds(0), settings: &settings, environments };
+        let context =
+            Context { received_at: Timestamp::from_seconds(0), settings: &settings, environments, max_items: 3 };
         let skipped = |body: &str| match parse(body, &context) {
             Ok(Reading::Skipped(why, words)) => (why, words),
             other => panic!("{other:?}"),

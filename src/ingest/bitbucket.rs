@@ -145,11 +145,12 @@ fn push(payload: Payload<'_>, raw: &str, context: &Context<'_>) -> Result<Readin
         truncated |= cut;
         let Field::Given(commits) = change.commits else { continue };
         let at = format!("/push/changes/{i}");
+        listed += commits.len();
+        context.bounded(listed, "/push/changes")?;
         let mut read = Vec::new();
         for (j, raw) in commits.into_iter().enumerate() {
             read.push(commit(raw, &format!("{at}/commits/{j}"))?);
         }
-        listed += read.len();
         let head = head(&new, &format!("{at}/new"))?;
         let name = head.map(|head| PushRef { branch: branch.into_owned(), head });
         facts.extend(read.iter().map(|(raw, commit)| change_of(raw, commit, name.as_ref(), &repo, context)));
@@ -244,6 +245,7 @@ fn status(payload: Payload<'_>, raw: &str, context: &Context<'_>) -> Result<Read
         settings: &context.settings.pipelines,
         services: context.services,
         environments: context.environments,
+        max_items: context.max_items,
     };
     let Some(environment) = run.target(pipelines.settings) else {
         let words = format!("the status {key} is not named in sources.bitbucket.deployment_statuses");

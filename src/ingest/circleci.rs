@@ -202,7 +202,10 @@ mod tests {
         let deployments = [(workflow.to_owned(), "production".to_owned())].into();
         let settings = Pipelines { secret: "s".into(), deployments, services: std::collections::BTreeMap::new() };
         let (received_at, environments) = (Timestamp::from_seconds(0), EnvironmentNames::new(&[]));
-        parse(&body.to_string(), &Context { received_at, settings: &settings, services: &[], environments })
+        parse(
+            &body.to_string(),
+            &Context { received_at, settings: &settings, services: &[], environments, max_items: 100 },
+        )
     }
 
     fn deployed(body: &Value, workflow: &str) -> DeploymentEvent {

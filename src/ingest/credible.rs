@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::event::DeliveryEvent;
+use crate::event::{ChangeEvent, DeliveryEvent};
 use crate::time::Timestamp;
 
 /// 2000-01-01T00:00:00Z: nothing that DevPulse is told happened before.
@@ -46,7 +46,9 @@ impl Credible {
             | DeliveryEvent::Unread(_) => None,
         };
         let kind = event.kind().replace('_', " ");
-        let told = [("time", Some(event.time())), ("start", started_at)];
+        // Of a commit that nobody says was merged or pushed, the time is that of its author's machine.
+        let of_author = matches!(event, DeliveryEvent::Change(ChangeEvent { merged_at: None, push: None, .. }));
+        let told = [("time", (!of_author).then(|| event.time())), ("start", started_at)];
         told.into_iter().try_for_each(|(what, time)| match time {
             Some(time) => self.time(time).map_err(|detail| format!("the {what} of the {kind} {detail}")),
             None => Ok(()),

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::committer::{CommitNotice, Committed, Fact, Key, RequestKey, Submission};
 use super::key::fact_known_by;
-use crate::event::{DeliveryEvent, TelemetryBatch, alarm};
+use crate::event::alarm::{self, Inferred};
+use crate::event::{DeliveryEvent, IncidentEvent, TelemetryBatch};
 use crate::store::fact::{self, Entity, NewFact};
 use crate::store::journal::{self, Place};
 use crate::store::seen::{self, NewKey};
@@ -126,10 +127,17 @@ async fn hear(conn: &mut Conn, fact: &Fact, received_at: Timestamp) -> Result<bo
         DeliveryEvent::Incident(event) => Some(event),
         _ => None,
     });
-    let Some(more) = alarm::follows(&incidents.collect::<Vec<_>>(), said, new) else { return Ok(new) };
-    let parts = [&more.key.source, &more.key.id, "reopened", &more.time.to_string()];
-    let more = fact_known_by(&parts, DeliveryEvent::Incident(more.clone()), &String::from_utf8_lossy(&fact.raw));
-    Ok(fact::insert(conn, &[row(&more, received_at)?]).await? == [true] || new)
+    let reopened = |event: IncidentEvent| {
+        let parts = [&event.key.source, &event.key.id, "reopened", &event.time.to_string()].map(str::to_owned);
+        let parts = parts.each_ref().map(String::as_str);
+        fact_known_by(&parts, DeliveryEvent::Incident(event), &String::from_utf8_lossy(&fact.raw))
+    };
+    let changed = match alarm::follows(&incidents.collect::<Vec<_>>(), said, new) {
+        None => false,
+        Some(Inferred::Reopened(event)) => fact::insert(conn, &[row(&reopened(event), received_at)?]).await? == [true],
+        Some(Inferred::TakenBack(event)) => fact::take_back(conn, &reopened(event).digest).await?,
+    };
+    Ok(new || changed)
 }
 
 fn new_facts<'a>(live: &'a [&Submission], new: &'a [Vec<bool>]) -> impl Iterator<Item = &'a Fact> {

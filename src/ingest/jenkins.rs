@@ -183,7 +183,10 @@ mod tests {
         let services = [known("checkout"), known("search")];
         let received_at = Timestamp::from_seconds(1_477_321_000);
         let environments = EnvironmentNames::new(&[]);
-        parse(&body.to_string(), &Context { received_at, settings: &settings, services: &services, environments })
+        parse(
+            &body.to_string(),
+            &Context { received_at, settings: &settings, services: &services, environments, max_items: 100 },
+        )
     }
 
     fn deployed(body: &Value, jobs: &[(&str, &str)], services: &[(&str, &str)]) -> (DeploymentEvent, [u8; 32]) {

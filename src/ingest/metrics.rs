@@ -59,8 +59,8 @@ pub fn count_events(kind: &'static str, outcome: Outcome, events: u64) {
 }
 
 /// Counts one delivery of a webhook; `outcome` is accepted, duplicate, skipped, invalid or unsigned.
-pub fn count_delivery(source: &'static str, outcome: &'static str) {
-    metrics::counter!(DELIVERIES, "source" => source, "outcome" => outcome).increment(1);
+pub fn count_delivery(source: &'static str, outcome: &'static str, times: u64) {
+    metrics::counter!(DELIVERIES, "source" => source, "outcome" => outcome).increment(times);
 }
 
 pub(super) fn waiting(requests: usize) {

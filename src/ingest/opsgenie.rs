@@ -173,7 +173,7 @@ mod tests {
             [Environment { name: "production".to_owned(), tier: Tier::Production, matches: vec!["prod".to_owned()] }];
         let environments = EnvironmentNames::new(&environments);
         let received_at = Timestamp::from_seconds(1_767_609_000);
-        parse(body, &Context { received_at, settings: &settings, services: &services, environments })
+        parse(body, &Context { received_at, settings: &settings, services: &services, environments, max_items: 100 })
     }
 
     fn incident(body: &str) -> IncidentEvent {

@@ -45,7 +45,7 @@ pub struct ItemReceipt {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
-const fn is_zero(count: &usize) -> bool {
+pub const fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::committer::Fact;
+use super::committer::{Fact, RequestKey};
 use super::credible::Credible;
 use super::fault::Fault;
 use crate::config::EnvironmentNames;
@@ -17,6 +17,21 @@ pub struct Context<'a, S> {
     pub settings: &'a S,
     pub services: &'a [Service],
     pub environments: EnvironmentNames<'a>,
+    /// As many items a delivery may list.
+    pub max_items: usize,
+}
+
+impl<S> Context<'_, S> {
+    /// # Errors
+    /// The list at `at` has more items than are taken in.
+    pub fn bounded(&self, items: usize, at: &str) -> Result<(), Fault> {
+        if items > self.max_items { Err(too_many(at, self.max_items)) } else { Ok(()) }
+    }
+}
+
+/// The list at `at` has more items than are taken in: nothing of its delivery is.
+pub fn too_many(at: &str, limit: usize) -> Fault {
+    Fault::new(at, format!("has more than {limit} items: raise `ingest.max_items`"))
 }
 
 /// What a delivery says.
@@ -74,6 +89,14 @@ impl Reading {
     }
 }
 
+impl Sorted {
+    /// The key under which a repetition is known: none where a part was refused that may come again once it can
+    /// be taken in. Facts are known by themselves.
+    pub fn key_of_whole(&self, key: Option<RequestKey>) -> Option<RequestKey> {
+        key.filter(|_| self.refused.is_empty())
+    }
+}
+
 /// Why a delivery says nothing that counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -108,5 +131,20 @@ impl Skip {
             Self::CountedElsewhere => "counted_elsewhere",
             Self::NotAnIncident => "not_an_incident",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::key::request_key;
+
+    #[test]
+    fn only_what_is_taken_in_as_a_whole_is_known_by_its_delivery() {
+        let key = || Some(request_key(&["github-delivery", "a"], b"{}"));
+        let mut sorted = Sorted { facts: Vec::new(), missing: None, refused: Vec::new() };
+        assert!(sorted.key_of_whole(key()).is_some());
+        sorted.refused.push(Refused { fault: Fault::new("", "is ahead"), raw: Vec::new() });
+        assert!(sorted.key_of_whole(key()).is_none());
     }
 }

@@ -73,9 +73,18 @@ pub struct Tally(Mutex<Counts>);
 impl Tally {
     /// Counts one delivery of a webhook, here and on `/metrics`.
     pub fn delivery(&self, source: &'static str, became: Became, at: Timestamp) {
+        self.deliveries(source, became, 1, at);
+    }
+
+    /// Counts deliveries, or parts of one.
+    pub fn deliveries(&self, source: &'static str, became: Became, times: usize, at: Timestamp) {
+        if times == 0 {
+            return;
+        }
         let shown = if became == Became::Partial { Became::Accepted } else { became };
-        count_delivery(source, shown.name());
-        self.add(source, became, 1, at);
+        let times = u64::try_from(times).unwrap_or(u64::MAX);
+        count_delivery(source, shown.name(), times);
+        self.add(source, became, times, at);
     }
 
     pub fn add(&self, source: &'static str, became: Became, times: u64, at: Timestamp) {

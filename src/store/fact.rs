@@ -1,4 +1,4 @@
-//! Delivery facts, one by one, never changed and never deleted.
+//! Delivery facts, one by one: what was told is never changed and never deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -129,6 +129,15 @@ pub async fn insert(conn: &mut Conn, facts: &[NewFact]) -> QueryResult<Vec<bool>
         inserted.extend(digests);
     }
     Ok(facts.iter().map(|fact| inserted.remove(&fact.digest)).collect())
+}
+
+/// Takes back what was inferred, and that nobody told; answers whether it was there.
+///
+/// # Errors
+/// The database refuses.
+pub async fn take_back(conn: &mut Conn, digest: &[u8; 32]) -> QueryResult<bool> {
+    let it = || fact::table.filter(fact::digest.eq(digest.as_slice()));
+    Ok(on_conn!(conn, |c| diesel::delete(it()).execute(c).await)? > 0)
 }
 
 /// All facts of each of the entities, repetitions included.

@@ -25,46 +25,63 @@ pub struct InvalidDelivery {
     pub body: Vec<u8>,
 }
 
-/// Keeps one, and of its source the newest.
+/// Keeps what one delivery of `source` brought, and of all that came from there the newest.
 ///
 /// # Errors
 /// The database refuses.
-pub async fn keep(conn: &mut Conn, one: &InvalidDelivery) -> Result<(), StoreError> {
-    on_conn!(conn, |c| diesel::insert_into(invalid_delivery::table)
-        .values(one)
-        .on_conflict(invalid_delivery::digest)
-        .do_update()
-        .set((
-            invalid_delivery::received_at.eq(excluded(invalid_delivery::received_at)),
-            invalid_delivery::pointer.eq(excluded(invalid_delivery::pointer)),
-            invalid_delivery::detail.eq(excluded(invalid_delivery::detail)),
-        ))
-        .execute(c)
-        .await)?;
-    let of_source = || invalid_delivery::table.filter(invalid_delivery::source.eq(&one.source));
-    let newest_to_go: Option<i64> = on_conn!(conn, |c| of_source()
-        .order(invalid_delivery::received_at.desc())
-        .offset(KEPT)
-        .select(invalid_delivery::received_at)
+pub async fn keep(conn: &mut Conn, source: &str, some: &[InvalidDelivery]) -> Result<(), StoreError> {
+    for one in some {
+        on_conn!(conn, |c| diesel::insert_into(invalid_delivery::table)
+            .values(one)
+            .on_conflict(invalid_delivery::digest)
+            .do_update()
+            .set((
+                invalid_delivery::received_at.eq(excluded(invalid_delivery::received_at)),
+                invalid_delivery::pointer.eq(excluded(invalid_delivery::pointer)),
+                invalid_delivery::detail.eq(excluded(invalid_delivery::detail)),
+            ))
+            .execute(c)
+            .await)?;
+    }
+    let last_kept: Option<(i64, Vec<u8>)> = on_conn!(conn, |c| invalid_delivery::table
+        .filter(invalid_delivery::source.eq(source))
+        .order((invalid_delivery::received_at.desc(), invalid_delivery::digest))
+        .offset(KEPT - 1)
+        .select((invalid_delivery::received_at, invalid_delivery::digest))
         .first(c)
         .await
         .optional())?;
-    if let Some(limit) = newest_to_go {
-        let old = || of_source().filter(invalid_delivery::received_at.le(limit));
-        on_conn!(conn, |c| diesel::delete(old()).execute(c).await)?;
+    // Parts of one delivery came at one time.
+    if let Some((at, digest)) = last_kept {
+        let behind = invalid_delivery::received_at
+            .lt(at)
+            .or(invalid_delivery::received_at.eq(at).and(invalid_delivery::digest.gt(digest)));
+        let gone = || invalid_delivery::table.filter(invalid_delivery::source.eq(source)).filter(behind.clone());
+        on_conn!(conn, |c| diesel::delete(gone()).execute(c).await)?;
     }
     Ok(())
 }
 
-/// Those of one source, or of all, newest first.
+/// Those of one source, or of all, newest first; of what follows `after`, when and which, at most `limit`.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn list(conn: &mut Conn, source: Option<&str>, limit: i64) -> Result<Vec<InvalidDelivery>, StoreError> {
+pub async fn page(
+    conn: &mut Conn,
+    source: Option<&str>,
+    after: Option<&(i64, Vec<u8>)>,
+    limit: i64,
+) -> Result<Vec<InvalidDelivery>, StoreError> {
     Ok(on_conn!(conn, |c| {
         let mut query = invalid_delivery::table.select(InvalidDelivery::as_select()).into_boxed();
         if let Some(source) = source {
             query = query.filter(invalid_delivery::source.eq(source));
+        }
+        if let Some((at, digest)) = after {
+            let behind = invalid_delivery::received_at
+                .lt(*at)
+                .or(invalid_delivery::received_at.eq(*at).and(invalid_delivery::digest.gt(digest)));
+            query = query.filter(behind);
         }
         query.order((invalid_delivery::received_at.desc(), invalid_delivery::digest)).limit(limit).load(c).await
     })?)

@@ -1,5 +1,5 @@
-//! Deleting what need not be kept: old buckets, errors, keys, messages and repetitions, in bounded steps so
-//! that nobody waits long for the writer. Other facts are never deleted.
+//! Deleting what need not be kept: old buckets, errors, keys, messages, invalid deliveries and repetitions, in
+//! bounded steps so that nobody waits long for the writer. Other facts stay.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use diesel_async::RunQueryDsl;
 
 use super::conn::on_conn;
 use super::fact::REPETITION;
-use super::schema::{bucket, error_group, fact, outbox, seen_key};
+use super::schema::{bucket, error_group, fact, invalid_delivery, outbox, seen_key};
 use super::telemetry::RESOLUTIONS;
 use super::{Conn, Store, StoreError};
 use crate::config::model::Retention;
@@ -26,6 +26,7 @@ pub struct Pruned {
     pub errors: usize,
     pub keys: usize,
     pub messages: usize,
+    pub invalid_deliveries: usize,
     pub repetitions: usize,
 }
 
@@ -50,6 +51,9 @@ pub async fn prune(store: &Store, keep: &Retention, keys: Duration, now: Timesta
     }
     let mut tx = store.begin().await?;
     pruned.messages = prune_messages(&mut tx, now.minus(keep.messages)).await?;
+    tx.commit().await?;
+    let mut tx = store.begin().await?;
+    pruned.invalid_deliveries = prune_invalid(&mut tx, now.minus(keep.invalid_deliveries)).await?;
     tx.commit().await?;
     let mut tx = store.begin().await?;
     pruned.errors = prune_errors(&mut tx, now.minus(keep.hours)).await?;
@@ -109,6 +113,12 @@ async fn prune_messages(conn: &mut Conn, before: Timestamp) -> QueryResult<usize
         .filter(outbox::due_at.lt(before.micros()))
         .execute(c)
         .await)
+}
+
+/// Of each source there are a hundred at most.
+async fn prune_invalid(conn: &mut Conn, before: Timestamp) -> QueryResult<usize> {
+    let old = || invalid_delivery::table.filter(invalid_delivery::received_at.lt(before.micros()));
+    on_conn!(conn, |c| diesel::delete(old()).execute(c).await)
 }
 
 async fn prune_keys(conn: &mut Conn, before: Timestamp) -> QueryResult<usize> {

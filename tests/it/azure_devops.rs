@@ -100,7 +100,7 @@ fn read(body: &Value, deployments: &[(&str, &str)]) -> Result<Reading, Fault> {
     let services = map(&[("ConsumerAddressModule", "addresses")]);
     let settings = Pipelines { secret: "s".into(), deployments: map(deployments), services };
     let (received_at, environments) = (Timestamp::from_seconds(0), EnvironmentNames::new(&[]));
-    parse(&body.to_string(), &Context { received_at, settings: &settings, services: &[], environments })
+    parse(&body.to_string(), &Context { received_at, settings: &settings, services: &[], environments, max_items: 100 })
 }
 
 fn events(body: &Value, deployments: &[(&str, &str)]) -> Vec<DeliveryEvent> {

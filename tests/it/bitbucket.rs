@@ -73,7 +73,11 @@ fn read(event: &str, body: &Value, deployments: &[(&str, &str)]) -> Result<Readi
     let pipelines = Pipelines { secret: "s".into(), deployments, services: std::collections::BTreeMap::new() };
     let settings = Bitbucket { pipelines, main_branches: vec!["main".to_owned(), "master".to_owned()] };
     let (received_at, environments) = (Timestamp::from_seconds(1_700_000_000), EnvironmentNames::new(&[]));
-    parse(event, &body.to_string(), &Context { received_at, settings: &settings, services: &[], environments })
+    parse(
+        event,
+        &body.to_string(),
+        &Context { received_at, settings: &settings, services: &[], environments, max_items: 100 },
+    )
 }
 
 fn why(event: &str, body: &Value) -> Skip {

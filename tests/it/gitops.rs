@@ -295,7 +295,7 @@ fn mutilated_bodies_get_an_outcome_too() {
         environment: None,
     };
     let (received_at, environments) = (Timestamp::from_seconds(0), EnvironmentNames::new(&[]));
-    let context = Context { received_at, settings: &settings, services: &[], environments };
+    let context = Context { received_at, settings: &settings, services: &[], environments, max_items: 100 };
     let synced = notification(&application("1.2.3", 1, "Succeeded", "Healthy"));
     let synced: Value = serde_json::from_str(&synced).unwrap();
     assert!(everywhere(&synced, 6, |body| argocd::parse(&body.to_string(), &context)) > 10);

@@ -330,3 +330,40 @@ async fn a_deployment_and_the_run_that_made_it_count_once() {
         assert_eq!(deployments[0]["outcome"], "succeeded");
     }
 }
+
+/// When a commit was written says its author's machine: it spoils no page of an import, and no push.
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_count_whatever_their_authors_clocks_showed() {
+    let database = Database::sqlite().await;
+    let devpulse = start(&database).await;
+    let dated = |names: [&str; 3]| {
+        let named = names.map(|name| (name, "05T10:00"));
+        let (event, mut body) = OF.push("main", Some("m0"), names[2], &named, "05T10:00");
+        for (index, year) in ["1999", "2026", "2037"].into_iter().enumerate() {
+            body["commits"][index]["timestamp"] = json!(format!("{year}-01-05T10:00:00Z"));
+        }
+        body["head_commit"] = body["commits"][2].clone();
+        (event, body)
+    };
+    let (event, body) = dated(["a1", "a2", "a3"]);
+    let pushed = deliver(&devpulse, event, &body, SECRET).await.ok();
+    assert_eq!((&pushed["outcome"], &pushed["events"]), (&json!("accepted"), &json!(4)), "{pushed}");
+
+    // An import knows neither which push brought them nor when.
+    let (event, mut body) = dated(["b1", "b2", "b3"]);
+    for field in ["before", "after", "head_commit"] {
+        body.as_object_mut().unwrap().remove(field);
+    }
+    body["repository"].as_object_mut().unwrap().remove("pushed_at");
+    let line = json!({"event": event, "payload": body}).to_string();
+    let request = devpulse.request("POST", "/api/v1/import/github").header("content-type", "application/x-ndjson");
+    let imported = devpulse.send(request.body(line)).await.ok();
+    assert_eq!((&imported["accepted"], &imported["invalid"]), (&json!(1), &json!(0)), "{imported}");
+    assert_eq!(devpulse.all("/api/v1/changes").await.len(), 6);
+
+    // When it was pushed says GitHub.
+    let (event, mut body) = dated(["c1", "c2", "c3"]);
+    body["repository"]["pushed_at"] = json!(2_114_380_800);
+    let ahead = deliver(&devpulse, event, &body, SECRET).await.ok();
+    assert_eq!((&ahead["outcome"], &ahead["invalid"]), (&json!("invalid"), &json!(4)), "{ahead}");
+}

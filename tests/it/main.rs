@@ -44,6 +44,7 @@ mod gitops;
 mod import;
 mod import_github;
 mod ingest;
+mod invalid_deliveries;
 mod keys;
 mod links;
 mod metrics_page;

@@ -87,6 +87,6 @@ fn mutilated_bodies_get_an_outcome_too() {
         environment: None,
     };
     let (received_at, environments) = (Timestamp::from_seconds(0), EnvironmentNames::new(&[]));
-    let context = Context { received_at, settings: &settings, services: &[], environments };
+    let context = Context { received_at, settings: &settings, services: &[], environments, max_items: 100 };
     assert!(everywhere(&event("Close", "a-1", 5), 6, |body| opsgenie::parse(&body.to_string(), &context)) > 10);
 }

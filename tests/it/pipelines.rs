@@ -37,7 +37,7 @@ fn mutilated_bodies_get_an_outcome_too() {
     let deployments: BTreeMap<_, _> = ["deploy"].map(|name| (name.to_owned(), "production".to_owned())).into();
     let settings = Pipelines { secret: SECRET.into(), deployments, services: BTreeMap::new() };
     let (received_at, environments) = (Timestamp::from_seconds(0), EnvironmentNames::new(&[]));
-    let context = Context { received_at, settings: &settings, services: &[], environments };
+    let context = Context { received_at, settings: &settings, services: &[], environments, max_items: 100 };
     assert!(everywhere(&build("COMPLETED", 0), 6, |body| jenkins::parse(&body.to_string(), &context)) > 10);
     assert!(everywhere(&workflow(), 6, |body| circleci::parse(&body.to_string(), &context)) > 10);
 }

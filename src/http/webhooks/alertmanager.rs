@@ -24,9 +24,10 @@ pub const SOURCE: Source = Source { name: "alertmanager", title: "Alertmanager" 
         (status = 200, description = "Taken in and on disk, seen before, skipped, or invalid; see errors", body = DeliveryReceipt,
          example = json!({"outcome": "accepted", "events": 1})),
         (status = 400, description = "The body ended early", body = Problem),
+        (status = 401, description = "No key, or an unknown one", body = Problem),
+        (status = 403, description = "The key lacks the scope ingest", body = Problem),
         (status = 413, description = "Too many bytes", body = Problem),
-        (status = 429, description = "Too many requests wait; see Retry-After", body = Problem),
-        (status = 503, description = "The database does not answer; see Retry-After", body = Problem),
+        (status = 503, description = "The database does not answer, or too many requests wait; see Retry-After", body = Problem),
     ),
 )]
 #[post("/api/v1/webhooks/alertmanager")]
@@ -39,12 +40,14 @@ pub async fn post_alertmanager(
     caller.require(Scope::Ingest)?;
     let config = app.config.load_full();
     let mut hold = app.bodies.hold();
-    let body = decode::read(payload, config.ingest.max_body_bytes, &mut hold).await?;
+    let body = decode::read(payload, config.ingest.max_body_bytes, &mut hold).await;
+    let body = body.map_err(|error| Problem::from(error).to_sender())?;
     let read = |delivered: &Delivered<'_>| {
         let context = Context {
             received_at: delivered.received_at,
             settings: &config.sources.alertmanager,
             environments: EnvironmentNames::new(&config.environments),
+            max_items: config.ingest.max_items,
         };
         Ok((alertmanager::parse(delivered.text, &context)?, None))
     };

@@ -31,8 +31,7 @@ const SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
         (status = 401, description = "The signature is missing or wrong", body = Problem),
         (status = 404, description = "Flux is not configured as a source", body = Problem),
         (status = 413, description = "Too many bytes", body = Problem),
-        (status = 429, description = "Too many requests wait; see Retry-After", body = Problem),
-        (status = 503, description = "The database does not answer; see Retry-After", body = Problem),
+        (status = 503, description = "The database does not answer, or too many requests wait; see Retry-After", body = Problem),
     ),
 )]
 #[post("/api/v1/webhooks/flux")]

@@ -42,8 +42,7 @@ const DELIVERY: HeaderName = HeaderName::from_static("x-github-delivery");
         (status = 401, description = "The signature is missing or wrong", body = Problem),
         (status = 404, description = "GitHub is not configured as a source", body = Problem),
         (status = 413, description = "Too many bytes", body = Problem),
-        (status = 429, description = "Too many requests wait; see Retry-After", body = Problem),
-        (status = 503, description = "The database does not answer; see Retry-After", body = Problem),
+        (status = 503, description = "The database does not answer, or too many requests wait; see Retry-After", body = Problem),
     ),
 )]
 #[post("/api/v1/webhooks/github")]

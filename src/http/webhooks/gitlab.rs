@@ -43,8 +43,7 @@ const EVENT_ID: HeaderName = HeaderName::from_static("x-gitlab-event-uuid");
         (status = 401, description = "The token or the signature is missing or wrong", body = Problem),
         (status = 404, description = "GitLab is not configured as a source", body = Problem),
         (status = 413, description = "Too many bytes", body = Problem),
-        (status = 429, description = "Too many requests wait; see Retry-After", body = Problem),
-        (status = 503, description = "The database does not answer; see Retry-After", body = Problem),
+        (status = 503, description = "The database does not answer, or too many requests wait; see Retry-After", body = Problem),
     ),
 )]
 #[post("/api/v1/webhooks/gitlab")]
@@ -73,8 +72,9 @@ fn read(config: &Config, settings: &GitLab, request: &HttpRequest, delivered: &D
     let text = delivered.text;
     let attempt = single_header(request, &IDEMPOTENCY_KEY, 200)?;
     let event = single_header(request, &EVENT_ID, 200)?;
-    let by_attempt = attempt.map(|id| request_key(&["gitlab-delivery", &id], text.as_bytes()));
-    let by_event = || event.map(|id| request_key(&["gitlab-event", &id, text], text.as_bytes()));
+    let by_attempt = attempt.as_ref().map(|id| request_key(&["gitlab-delivery", id], text.as_bytes()));
+    let by_event = || event.as_ref().map(|id| request_key(&["gitlab-event", id, text], text.as_bytes()));
     let key = by_attempt.or_else(by_event);
-    Ok((gitlab::parse(text, &delivered.context(config, settings))?, key))
+    let id = attempt.as_deref().or(event.as_deref());
+    Ok((gitlab::parse(text, id, &delivered.context(config, settings))?, key))
 }

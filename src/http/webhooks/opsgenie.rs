@@ -28,8 +28,7 @@ pub const SOURCE: Source = Source { name: "opsgenie", title: "Opsgenie" };
         (status = 401, description = "The secret is missing or wrong", body = Problem),
         (status = 404, description = "Opsgenie is not configured as a source", body = Problem),
         (status = 413, description = "Too many bytes", body = Problem),
-        (status = 429, description = "Too many requests wait; see Retry-After", body = Problem),
-        (status = 503, description = "The database does not answer; see Retry-After", body = Problem),
+        (status = 503, description = "The database does not answer, or too many requests wait; see Retry-After", body = Problem),
     ),
 )]
 #[post("/api/v1/webhooks/opsgenie")]

@@ -18,15 +18,18 @@ use crate::ingest::decode::{self, Encoding};
 use crate::ingest::fault::Fault;
 use crate::ingest::key::key_of;
 use crate::ingest::metrics::{Outcome, count_events};
-use crate::ingest::receipt::ItemError;
+use crate::ingest::receipt::{ItemError, is_zero};
 use crate::ingest::source::{Context, Reading, Refused, Sorted};
 use crate::ingest::tally::Became;
 use crate::store::invalid_delivery::{self, InvalidDelivery};
 use crate::store::storable;
 use crate::time::Timestamp;
 
-/// As much is kept of what cannot be taken in.
+/// As much is kept of what cannot be taken in, of so many parts of one delivery.
 const MAX_KEPT_BYTES: usize = 256 * 1024;
+const MAX_KEPT: usize = 20;
+/// So many parts that cannot be taken in are told one by one.
+const MAX_ERRORS: usize = 100;
 
 /// A system that sends in its own words.
 pub struct Source {
@@ -49,6 +52,7 @@ impl Delivered<'_> {
             settings,
             services: &config.services,
             environments: EnvironmentNames::new(&config.environments),
+            max_items: config.ingest.max_items,
         }
     }
 }
@@ -65,7 +69,11 @@ pub struct DeliveryReceipt {
     /// Why nothing was taken in; or what the source did not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What of it cannot be taken in, by pointers into the body; `GET /api/v1/sources/invalid` keeps it.
+    /// Parts of it that cannot be taken in.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub invalid: usize,
+    /// What is wrong with the first hundred of them, by pointers into the body; `GET /api/v1/sources/invalid`
+    /// keeps the first twenty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ItemError>,
 }
@@ -82,7 +90,7 @@ pub enum DeliveryOutcome {
 
 impl DeliveryReceipt {
     const fn of(outcome: DeliveryOutcome, events: usize, reason: Option<String>) -> Self {
-        Self { outcome, events, reason, errors: Vec::new() }
+        Self { outcome, events, reason, invalid: 0, errors: Vec::new() }
     }
 
     pub(super) const fn skipped(words: String) -> Self {
@@ -114,7 +122,7 @@ impl Source {
         proof.claimed(request).map_err(unsigned)?;
         let limit = app.config.load().ingest.max_body_bytes;
         let mut hold = app.webhook_bodies.hold();
-        let body = decode::read(payload, limit, &mut hold).await?;
+        let body = decode::read(payload, limit, &mut hold).await.map_err(|error| Problem::from(error).to_sender())?;
         proof.verify(request, &body).map_err(unsigned)?;
         self.take(app, request, &body, read).await
     }
@@ -158,11 +166,12 @@ impl Source {
             },
             Err(problem) => (nothing(whole(Fault::from(problem))), None),
         };
+        let key = sorted.key_of_whole(key);
         let mut refused = sorted.refused;
         let taken = if sorted.facts.is_empty() {
             None
         } else {
-            match submit(app, received_at, key, sorted.facts).await? {
+            match submit(app, received_at, key, sorted.facts).await.map_err(Problem::to_sender)? {
                 Committed::KeyReused => {
                     refused.push(whole(Fault::new("", "this delivery's id came before with another body")));
                     None
@@ -171,14 +180,13 @@ impl Source {
             }
         };
         self.keep(app, received_at, &refused).await?;
-        for _ in &refused {
-            became(Became::Invalid);
-        }
+        app.tally.deliveries(self.name, Became::Invalid, refused.len(), received_at);
         let mut receipt = match taken {
             Some(committed) => taken_in(&committed, sorted.missing, became),
             None => DeliveryReceipt::of(DeliveryOutcome::Invalid, 0, None),
         };
-        receipt.errors = refused.iter().map(|refused| ItemError::from(&refused.fault)).collect();
+        receipt.invalid = refused.len();
+        receipt.errors = refused.iter().take(MAX_ERRORS).map(|refused| ItemError::from(&refused.fault)).collect();
         Ok(web::Json(receipt))
     }
 
@@ -187,15 +195,16 @@ impl Source {
         if refused.is_empty() {
             return Ok(());
         }
-        let mut tx = app.store.begin().await?;
-        for Refused { fault, raw } in refused {
+        let kept = refused.iter().take(MAX_KEPT).map(|Refused { fault, raw }| {
             let body = raw.get(..MAX_KEPT_BYTES).unwrap_or(raw).to_vec();
             let digest = key_of(&[self.name, &String::from_utf8_lossy(raw)]).to_vec();
             let (pointer, detail) = (fault.pointer().to_owned(), storable(fault.detail()));
             let (source, received_at) = (self.name.to_owned(), received_at.micros());
-            let one = InvalidDelivery { digest, source, received_at, pointer: storable(&pointer), detail, body };
-            invalid_delivery::keep(&mut tx, &one).await?;
-        }
+            InvalidDelivery { digest, source, received_at, pointer: storable(&pointer), detail, body }
+        });
+        let kept: Vec<InvalidDelivery> = kept.collect();
+        let mut tx = app.store.begin().await?;
+        invalid_delivery::keep(&mut tx, self.name, &kept).await?;
         tx.commit().await?;
         Ok(())
     }

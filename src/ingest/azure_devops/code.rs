@@ -87,6 +87,7 @@ pub fn push(push: Push<'_>, event_body: &str, context: &Context<'_>) -> Result<R
     if commits.is_empty() {
         return Ok(Reading::skipped(Skip::NoChange, "the push brought no commits"));
     }
+    context.bounded(commits.len(), "/resource/commits")?;
     let head = update.new.clone().within("/resource/refUpdates/0/newObjectId", SHA)?;
     let before = update.old.clone().within("/resource/refUpdates/0/oldObjectId", SHA)?;
     let before = before.filter(|sha| sha.bytes().any(|byte| byte != b'0')).map(Text::into_owned);

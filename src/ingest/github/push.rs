@@ -37,6 +37,7 @@ pub fn push(payload: PushPayload<'_>, raw: &str, context: &Context<'_>) -> Resul
     if listed.is_empty() {
         return Ok(Reading::skipped(Skip::NoChange, "the push brought no commits"));
     }
+    context.bounded(listed.len(), "/commits")?;
     let told = usize::try_from(payload.size.optional("/size")?.unwrap_or(0)).unwrap_or(usize::MAX);
     let cut = listed.len() >= MAX_LISTED || listed.len() < told;
     let mut commits = Vec::with_capacity(listed.len());

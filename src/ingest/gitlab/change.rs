@@ -42,6 +42,7 @@ pub fn push(payload: Push<'_>, raw: &str, context: &Context<'_>) -> Result<Readi
     if commits.is_empty() {
         return Ok(Reading::skipped(Skip::NoChange, "the push brought no commits"));
     }
+    context.bounded(commits.len(), "/commits")?;
     let listed = u64::try_from(commits.len()).unwrap_or(u64::MAX);
     let total = payload.total.optional("/total_commits_count")?.unwrap_or(listed);
     let head = payload.after.within("/after", SHA)?;

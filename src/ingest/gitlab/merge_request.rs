@@ -67,7 +67,12 @@ object! {
     }
 }
 
-pub fn merge_request(payload: MergeRequestPayload<'_>, raw: &str, context: &Context<'_>) -> Result<Reading, Fault> {
+pub fn merge_request(
+    payload: MergeRequestPayload<'_>,
+    raw: &str,
+    delivery: Option<&str>,
+    context: &Context<'_>,
+) -> Result<Reading, Fault> {
     let request = payload.request.required("/object_attributes", "GitLab describes the merge request there")?;
     // Whoever tries the webhook, and some updates, have no action.
     let action = request.action.clone().within("/object_attributes/action", NAME)?.unwrap_or_default();
@@ -83,7 +88,8 @@ pub fn merge_request(payload: MergeRequestPayload<'_>, raw: &str, context: &Cont
     let updated_at = request.updated_at.clone().moment(at)?;
     let status = match &*action {
         "approved" | "approval" | "unapproved" | "unapproval" => {
-            return approval(&action, &about, payload.user, &text(request.updated_at), (raw, context));
+            let which = [&*text(request.updated_at), delivery.unwrap_or_default()];
+            return approval(&action, &about, payload.user, which, (raw, context));
         }
         "open" | "reopen" => Status::Open,
         "update" if ready => Status::Open,
@@ -145,16 +151,17 @@ fn merged(
     Ok(Reading::Facts(facts))
 }
 
-/// GitLab does not say when it was approved, and approving does not touch `updated_at`: it tells at once.
+/// GitLab does not say when it was approved, and approving does not touch `updated_at`: it tells at once, and
+/// only the delivery tells a second approval from the first.
 fn approval(
     action: &str,
     about: &PullRequestEvent,
     user: Field<User<'_>>,
-    updated_at: &str,
+    [updated_at, delivery]: [&str; 2],
     (raw, context): (&str, &Context<'_>),
 ) -> Result<Reading, Fault> {
     let Some(who) = person(user)? else { return Ok(unknown_person()) };
-    let parts = ["gitlab", action, &about.repository, &about.key.id, &who.name, updated_at];
+    let parts = ["gitlab", action, &about.repository, &about.key.id, &who.name, updated_at, delivery];
     let parts = parts.map(str::to_owned);
     let event = if action.starts_with("un") {
         withdrawn(about, who, context.received_at)

@@ -34,17 +34,17 @@ const NOT_COUNTED: [(&str, Skip, &str); 4] = [
     ("release", Skip::UnusedEvent, "a release is not a deployment"),
 ];
 
-/// Reads the body of a delivery.
+/// Reads the body of a delivery; `id` is what GitLab calls it.
 ///
 /// # Errors
 /// A [`Fault`] that names the field which is missing or wrong.
-pub fn parse(body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
+pub fn parse(body: &str, id: Option<&str>, context: &Context<'_>) -> Result<Reading, Fault> {
     let head: Head<'_> = read(body)?;
     let kind = head.object_kind.needed("/object_kind", NAME, "is this a webhook of GitLab?")?;
     match &*kind {
         "deployment" => deployment::status(read(body)?, body, context),
         "push" => change::push(read(body)?, body, context),
-        "merge_request" => merge_request::merge_request(read(body)?, body, context),
+        "merge_request" => merge_request::merge_request(read(body)?, body, id, context),
         "note" => merge_request::note(read(body)?, body, context),
         // Incidents are work items; before version 17 they were a kind of their own.
         "issue" | "incident" | "work_item" => incident::work_item(read(body)?, &kind, body, context),

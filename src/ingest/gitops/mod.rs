@@ -73,6 +73,7 @@ mod tests {
             settings,
             services: &services,
             environments: EnvironmentNames::new(&environments),
+            max_items: 100,
         })
     }
 

@@ -98,7 +98,7 @@ on_both! {
         assert!(tell("2", 3).await, "it comes late, and so the fourth day was a return");
         assert_eq!(rows().await, [6, 3]);
         let hour = Duration::from_hours(1);
-        let keep = Retention { ten_seconds: hour, minutes: hour, hours: hour, messages: hour };
+        let keep = Retention { ten_seconds: hour, minutes: hour, hours: hour, messages: hour, invalid_deliveries: hour };
         let pruned = retention::prune(&db.store, &keep, hour, Timestamp::from_seconds(21 * 86_400)).await.unwrap();
         assert_eq!(pruned.repetitions, 2, "the second and the fifth day");
         assert!(!tell("1", 21).await);

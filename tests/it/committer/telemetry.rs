@@ -187,7 +187,7 @@ on_both! {
         running.submit(keyed(vec![(key("old"), telemetry("0", 0, delta(1, 0, 5)))])).await;
         running.stop().await;
         let hour = Duration::from_hours(1);
-        let keep = Retention { ten_seconds: hour, minutes: 2 * hour, hours: 3 * hour, messages: hour };
+        let keep = Retention { ten_seconds: hour, minutes: 2 * hour, hours: 3 * hour, messages: hour, invalid_deliveries: hour };
         let now = Timestamp::from_seconds(2 * 3600);
         let pruned = retention::prune(&db.store, &keep, hour, now).await.unwrap();
         assert_eq!((pruned.buckets, pruned.keys), (3 * 360, 1));

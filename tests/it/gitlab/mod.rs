@@ -17,7 +17,7 @@ use crate::support::database::Database;
 use crate::support::devpulse::DevPulse;
 use crate::support::http::Answer;
 use crate::support::mutilate::everywhere;
-use reviews::note;
+use reviews::{acted, note};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_767_609_000);
 const SECRET: &str = "gitlab's secret";
@@ -101,8 +101,8 @@ fn parse_at(body: &str, received_at: Timestamp) -> Result<Reading, Fault> {
         paths: vec!["app/**".to_owned()],
     }];
     let environments = EnvironmentNames::new(&environments);
-    let context = Context { received_at, settings: &settings, services: &services, environments };
-    parse(body, &context)
+    let context = Context { received_at, settings: &settings, services: &services, environments, max_items: 100 };
+    parse(body, None, &context)
 }
 
 fn facts(body: &Value) -> Vec<Fact> {
@@ -332,6 +332,18 @@ async fn deliveries_with_the_token_count_once() {
     let answer = send(&large, "x-gitlab-event-uuid", "e").await.json;
     assert_eq!((&answer["outcome"], &answer["events"]), (&json!("accepted"), &json!(3)));
     assert!(answer["reason"].as_str().unwrap().contains("2 of the push's 37 commits"), "{answer}");
+    // Approving, taking it back and approving again leave `updated_at` as it is.
+    for (name, action, id, outcome) in [
+        ("idempotency-key", "approved", "f", "accepted"),
+        ("idempotency-key", "unapproved", "g", "accepted"),
+        ("idempotency-key", "approved", "h", "accepted"),
+        ("idempotency-key", "approved", "h", "duplicate"),
+        ("x-gitlab-event-uuid", "unapproved", "i", "accepted"),
+        ("x-gitlab-event-uuid", "approved", "j", "accepted"),
+        ("x-gitlab-event-uuid", "approved", "j", "duplicate"),
+    ] {
+        assert_eq!(send(&acted(action, 6), name, id).await.json["outcome"], outcome, "{action} {id}");
+    }
     let dora = devpulse.get("/api/v1/dora?from=2026-01-05T00:00:00Z&to=2026-01-06T00:00:00Z").await;
     assert_eq!(dora["metrics"]["deployment_frequency"]["n"], 1, "{dora:#}");
 }

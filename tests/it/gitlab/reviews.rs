@@ -23,7 +23,7 @@ pub fn note() -> Value {
 }
 
 /// A merge request of the same user's hook with another action.
-fn acted(action: &str, user: u64) -> Value {
+pub fn acted(action: &str, user: u64) -> Value {
     let mut body = merge_request();
     body["object_attributes"]["action"] = json!(action);
     body["user"] = json!({"id": user, "username": format!("user{user}")});
