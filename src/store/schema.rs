@@ -416,40 +416,10 @@ diesel::table! {
 
 diesel::joinable!(alert -> alert_group (group_id));
 
-diesel::allow_tables_to_appear_in_same_query!(
-    fact,
-    deployment,
-    change,
-    incident,
-    pull_request,
-    push,
-    origin,
-    origin_reference,
-    finding,
-    incident_reference,
-    dora_state,
-    dora_dirty,
-    dora_partition,
-    dora_detail,
-    dora_place,
-    dora_repository,
-    dora_change,
-    dora_arrival,
-    dora_link,
-    commit_range,
-    seen_key,
-    source_count,
-    journal,
-    series,
-    bucket,
-    error_group,
-    alert_group,
-    alert,
-    outbox,
-    channel_message,
-    rollback,
-    rollback_step,
-    quarantine,
-    api_key,
-    lease
-);
+diesel::allow_tables_to_appear_in_same_query! {
+    fact, deployment, change, incident, pull_request, push, origin, origin_reference, finding,
+    incident_reference, dora_state, dora_dirty, dora_partition, dora_detail, dora_place, dora_repository,
+    dora_change, dora_arrival, dora_link, commit_range, seen_key, source_count, journal, series, bucket,
+    error_group, alert_group, alert, outbox, channel_message, rollback, rollback_step, quarantine, api_key,
+    lease,
+}
