@@ -44,7 +44,6 @@ pub struct ItemReceipt {
     pub reason: Option<String>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 pub const fn is_zero(count: &usize) -> bool {
     *count == 0
 }
