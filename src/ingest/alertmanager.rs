@@ -188,7 +188,7 @@ mod tests {
             received_at: Timestamp::parse("2026-01-05T12:00:00Z").unwrap(),
             settings: &settings,
             environments: EnvironmentNames::new(&environments),
-            max_items: 3,
+            max_items: 4,
         };
         match parse(body, &context)? {
             Reading::Mixed(facts, refused) => Ok((facts, refused)),
@@ -243,7 +243,7 @@ mod tests {
         let settings = Alertmanager::default();
         let environments = EnvironmentNames::new(&[]);
         let context =
-            Context { received_at: Timestamp::from_seconds(0), settings: &settings, environments, max_items: 3 };
+            Context { received_at: Timestamp::from_seconds(0), settings: &settings, environments, max_items: 4 };
         let skipped = |body: &str| match parse(body, &context) {
             Ok(Reading::Skipped(why, words)) => (why, words),
             other => panic!("{other:?}"),

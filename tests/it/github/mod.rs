@@ -85,7 +85,7 @@ impl Setup {
             settings: &self.github,
             services: &self.services,
             environments: EnvironmentNames::new(&self.environments),
-            max_items: 100,
+            max_items: 10_000,
         };
         parse(event, &body.to_string(), &context)
     }
@@ -365,7 +365,7 @@ fn mutilated_bodies_get_an_outcome_too() {
     }
     let raw = examples_of("push")[4].to_string();
     let environments = EnvironmentNames::new(&[]);
-    let context = Context { received_at: NOW, settings: &setup.github, services: &[], environments, max_items: 100 };
+    let context = Context { received_at: NOW, settings: &setup.github, services: &[], environments, max_items: 10_000 };
     for cut in (0..2_000).step_by(7) {
         assert!(parse("push", &raw[..cut], &context).unwrap_err().is_malformed());
     }
