@@ -12,7 +12,7 @@ use super::{Conn, StoreError, storable};
 use crate::event::{DeliveryEvent, DeploymentEvent, EntityKey, Sighting};
 use crate::time::Timestamp;
 
-/// The kind of facts that say what a [`Sighting`](crate::event::Sighting) before them said.
+/// The kind of facts that say what a [`Sighting`] before them said.
 pub const REPETITION: &str = "repetition";
 
 /// What a fact is about. What is sighted again and again goes by its object. Changes are the same
