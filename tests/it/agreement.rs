@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::db::on_both;
 use crate::support::devpulse::DevPulse;
+use crate::support::numbers::same;
 use crate::support::prometheus::Prometheus;
 use crate::support::wait::until;
 
@@ -61,10 +62,6 @@ fn story(now: DateTime<Utc>) -> Value {
     ])
 }
 
-fn same(a: f64, b: f64) -> bool {
-    (a - b).abs() <= 1e-9 * a.abs().max(b.abs())
-}
-
 /// The value of a figure; `None` where it has none.
 fn value(answer: &Value, metric: &str) -> Option<f64> {
     answer["metrics"][metric]["value"].as_f64()
@@ -114,7 +111,7 @@ on_both! {
                     let wanted = value(&api, metric);
                     let explained = parsed(&devpulse.ask(&[&["explain", metric, "--output", "json"][..], &selection].concat()));
                     for (who, seen) in [("report", value(&report, metric)), ("compare", value(row, metric)), ("explain", explained["value"].as_f64())] {
-                        assert!(seen.zip(wanted).map_or(seen == wanted, |(a, b)| same(a, b)), "{who}: {metric} of {service} in {window}: {seen:?}, not {wanted:?}");
+                        assert!(seen.zip(wanted).map_or(seen == wanted, |(a, b)| same(metric, a, b)), "{who}: {metric} of {service} in {window}: {seen:?}, not {wanted:?}");
                     }
                     assert_eq!(explained["n"], api["metrics"][metric]["n"], "{metric} of {service} in {window}");
                     let asked = queries(gauge, service, window);
@@ -127,7 +124,7 @@ on_both! {
                         until(&format!("{query} = {wanted}"), SOON, async || {
                             let samples = prometheus.query(&query).await;
                             assert!(samples.len() <= 1, "{query}: {samples:?}");
-                            samples.first().filter(|(_, seen)| same(*seen, wanted)).map(drop)
+                            samples.first().filter(|(_, seen)| same(metric, *seen, wanted)).map(drop)
                         })
                         .await;
                         compared += 1;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::db::on_both;
 use crate::support::devpulse::DevPulse;
+use crate::support::numbers::same;
 use crate::support::wait::until;
 
 const CONFIGURATION: &str = "
@@ -132,7 +133,7 @@ on_both! {
         let exported = gauges_of_export(&devpulse, &[]);
         assert_eq!(gauges.keys().collect::<Vec<_>>(), exported.keys().collect::<Vec<_>>());
         for (name, value) in &gauges {
-            assert!((exported[name] - value).abs() <= 1e-9 * value.abs(), "{name}: {} and {value}", exported[name]);
+            assert!(same(name, exported[name], *value), "{name}: {} and {value}", exported[name]);
         }
         let one = gauges_of_export(&devpulse, &["--service", "search", "--window", "1w"]);
         assert!(!one.is_empty() && one.keys().all(|name| name.contains("search") && name.contains("window=\"7d\"")), "{one:?}");

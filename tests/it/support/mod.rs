@@ -14,6 +14,7 @@ pub mod haproxy;
 pub mod html;
 pub mod http;
 pub mod mutilate;
+pub mod numbers;
 pub mod peer;
 pub mod ports;
 pub mod postgres;
