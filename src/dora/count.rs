@@ -123,8 +123,7 @@ pub fn judge<'s, 'a>(
         }
         Metric::ChangeLeadTime => {
             for part in in_months(selected, question.window) {
-                leads(part, selected.arrival, question, &mut each);
-                left_out(part, question.window, &mut each);
+                changes(part, selected.arrival, question, &mut each);
             }
         }
         Metric::FailedDeploymentRecoveryTime => recoveries(selected, question, each),
@@ -132,8 +131,19 @@ pub fn judge<'s, 'a>(
     }
 }
 
+/// Judges the changes of one part.
+pub(super) fn changes<'s, 'a>(
+    part: &'s Part<'a>,
+    arrival: Arrival,
+    question: &Question,
+    each: &mut impl FnMut(Judged<'s, 'a>),
+) {
+    leads(part, arrival, question, each);
+    left_out(part, question.window, each);
+}
+
 /// The months that a window touches.
-fn months(window: Window) -> std::ops::RangeInclusive<Month> {
+pub fn months(window: Window) -> std::ops::RangeInclusive<Month> {
     Month::of(window.from)..=Month::of(Timestamp::from_micros(window.to.micros().saturating_sub(1)))
 }
 

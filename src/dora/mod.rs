@@ -16,6 +16,7 @@ pub mod explain;
 mod failure;
 pub mod figure;
 mod lead;
+pub mod merged;
 pub mod month;
 mod order;
 pub mod partition;
@@ -33,6 +34,7 @@ pub mod tally;
 pub mod target;
 #[cfg(test)]
 mod tests;
+mod timed;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -10,6 +10,12 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// Of values in order.
+    pub fn sorted(run: Arc<[i64]>) -> Self {
+        let runs = if run.is_empty() { Vec::new() } else { vec![run] };
+        Self { loose: Vec::new(), runs }
+    }
+
     pub fn push(&mut self, value: i64) {
         self.loose.push(value);
     }

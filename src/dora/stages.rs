@@ -29,58 +29,52 @@ pub struct Stage {
     pub n: usize,
 }
 
-/// Microseconds of each stage, change by change.
-#[derive(Debug, Clone, Default)]
-pub struct StageTimes {
-    coding: Sample,
-    pick_up: Sample,
-    review: Sample,
-    merge_to_deploy: Sample,
-    any: bool,
+/// How many there are.
+pub const STAGES: usize = 4;
+
+/// Microseconds of a change on each of its stages, in their order, that are known and not negative.
+pub fn stages_of(leads: &Leads, row: usize) -> [Option<i64>; STAGES] {
+    // Each is the time from then to the deployment.
+    let Some(opened) = Leads::value(&leads.opened, row) else { return [None; STAGES] };
+    let began = Leads::value(&leads.first_commit, row).or_else(|| Leads::value(&leads.authored, row));
+    let reviewed = Leads::value(&leads.first_review, row);
+    let merged = Leads::value(&leads.merged, row);
+    let stages = [
+        began.map(|began| began - opened),
+        reviewed.map(|reviewed| opened - reviewed),
+        reviewed.zip(merged).map(|(reviewed, merged)| reviewed - merged),
+        merged,
+    ];
+    stages.map(|micros| micros.filter(|micros| *micros >= 0))
 }
+
+/// Microseconds of each stage, in their order.
+#[derive(Debug, Clone, Default)]
+pub struct StageTimes(pub(super) [Sample; STAGES]);
 
 impl StageTimes {
     pub fn add(&mut self, leads: &Leads, row: usize) {
-        // Each is the time from then to the deployment.
-        let Some(opened) = Leads::value(&leads.opened, row) else { return };
-        self.any = true;
-        let began = Leads::value(&leads.first_commit, row).or_else(|| Leads::value(&leads.authored, row));
-        let reviewed = Leads::value(&leads.first_review, row);
-        let merged = Leads::value(&leads.merged, row);
-        for (stage, micros) in [
-            (&mut self.coding, began.map(|began| began - opened)),
-            (&mut self.pick_up, reviewed.map(|reviewed| opened - reviewed)),
-            (&mut self.review, reviewed.zip(merged).map(|(reviewed, merged)| reviewed - merged)),
-            (&mut self.merge_to_deploy, merged),
-        ] {
-            stage.extend(micros.filter(|micros| *micros >= 0));
+        for (stage, micros) in self.0.iter_mut().zip(stages_of(leads, row)) {
+            stage.extend(micros);
         }
     }
 
-    pub(super) const fn samples(&mut self) -> [&mut Sample; 4] {
-        [&mut self.coding, &mut self.pick_up, &mut self.review, &mut self.merge_to_deploy]
-    }
-
     pub(super) fn share(&mut self, other: &Self) {
-        self.any |= other.any;
-        self.coding.share(&other.coding);
-        self.pick_up.share(&other.pick_up);
-        self.review.share(&other.review);
-        self.merge_to_deploy.share(&other.merge_to_deploy);
+        for (stage, other) in self.0.iter_mut().zip(&other.0) {
+            stage.share(other);
+        }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.coding.len() + self.pick_up.len() + self.review.len() + self.merge_to_deploy.len()
-    }
-
-    /// `None` where no pull request is known of any change.
+    /// `None` where no stage of any change is known.
     pub fn stages(&mut self, center: Center) -> Option<Stages> {
         let stage = |micros: &mut Sample| Stage { value: center.of(micros).map(|m| m / 1e6), n: micros.len() };
-        self.any.then(|| Stages {
-            coding: stage(&mut self.coding),
-            pick_up: stage(&mut self.pick_up),
-            review: stage(&mut self.review),
-            merge_to_deploy: stage(&mut self.merge_to_deploy),
+        let any = self.0.iter().any(|stage| !stage.is_empty());
+        let [coding, pick_up, review, merge_to_deploy] = &mut self.0;
+        any.then(|| Stages {
+            coding: stage(coding),
+            pick_up: stage(pick_up),
+            review: stage(review),
+            merge_to_deploy: stage(merge_to_deploy),
         })
     }
 }

@@ -29,8 +29,8 @@ pub struct Tally {
     pub(super) changes_from: Origins,
 }
 
-/// One of each metric, and what they have in common.
-#[derive(Debug, Clone)]
+/// One of each metric, in their order.
+#[derive(Debug, Clone, Default)]
 pub struct Tallies {
     pub(super) of: [Tally; 6],
 }
@@ -46,7 +46,7 @@ impl Tallies {
         for tally in &mut self.of {
             tally.micros.settle();
             tally.at.settle();
-            for stage in tally.stages.samples() {
+            for stage in &mut tally.stages.0 {
                 stage.settle();
             }
         }
@@ -59,10 +59,16 @@ impl Tallies {
         }
     }
 
-    /// What they take in memory, about.
-    pub fn bytes(&self) -> usize {
-        let values = |tally: &Tally| tally.micros.len() + tally.at.len() + tally.stages.len();
-        size_of::<Self>() + self.of.iter().map(values).sum::<usize>() * size_of::<i64>()
+    pub(super) const fn get_mut(&mut self, metric: Metric) -> &mut Tally {
+        let [frequency, lead_time, fail_rate, recovery, rework, mean_time] = &mut self.of;
+        match metric {
+            Metric::DeploymentFrequency => frequency,
+            Metric::ChangeLeadTime => lead_time,
+            Metric::ChangeFailRate => fail_rate,
+            Metric::FailedDeploymentRecoveryTime => recovery,
+            Metric::ReworkRate => rework,
+            Metric::MeanTimeToRecovery => mean_time,
+        }
     }
 }
 
@@ -92,6 +98,12 @@ impl Tally {
             });
         }
         tally
+    }
+
+    /// Of changes that were judged elsewhere.
+    pub(super) fn set_lead_times(&mut self, micros: Sample) {
+        self.n = u64::try_from(micros.len()).unwrap_or(u64::MAX);
+        self.micros = micros;
     }
 
     fn leave_out(&mut self, reason: Reason, at: Timestamp) {

@@ -13,12 +13,12 @@ use super::{Caller, Problem};
 use crate::app::App;
 use crate::dora::calendar::{Period, Unit};
 use crate::dora::count::Question;
-use crate::dora::figure::{Figures, NoValue, Standards, figure, figures};
+use crate::dora::figure::{Figures, NoValue, Standards, figure, figures_of};
 use crate::dora::month::Month;
 use crate::dora::{Metric, explain};
 use crate::http::auth::Scope;
 use crate::store::StoreError;
-use crate::store::dora::{DoraCache, Reading};
+use crate::store::dora::{Arranged, DoraCache};
 use crate::time::Timestamp;
 
 /// An answer that new facts overtake is begun anew so often.
@@ -217,17 +217,18 @@ pub async fn series(
         time_zone: question.calendar.time_zone.name(),
         benchmark_edition: asked.edition.clone(),
         bucket,
-        buckets: buckets(&asked, &asked.read(&app, &cache).await?, &periods),
+        buckets: buckets(&asked, &asked.arranged(&app, &cache, question.window).await?, &periods),
         selection: asked.selection,
     }))
 }
 
-fn buckets(asked: &Asked, reading: &Reading, periods: &[Period]) -> Vec<Bucket> {
-    let rows = asked.rows(reading);
+fn buckets(asked: &Asked, arranged: &Arranged, periods: &[Period]) -> Vec<Bucket> {
+    let view = arranged.view();
     let mut buckets: Vec<Bucket> = Vec::with_capacity(periods.len());
     for period in periods {
         let question = Question { window: period.window, ..asked.question };
-        let mut metrics = figures(&rows, &question, asked.standards());
+        let tallies = view.tallies(&question, true);
+        let mut metrics = figures_of(tallies, arranged.first, &question, asked.standards());
         if let Some(before) = buckets.last() {
             metrics = metrics.after(&before.metrics);
         }

@@ -20,7 +20,7 @@ use crate::dora::count::{LeadFrom, Question};
 use crate::dora::figure::{Figures, Standards, figures_of};
 use crate::dora::select::{Arrival, Selected};
 use crate::dora::stats::Center;
-use crate::store::dora::{Added, DoraCache, Reading, Scope, Wanted};
+use crate::store::dora::{Arranged, DoraCache, Reading, Scope, Wanted};
 use crate::store::history;
 use crate::time::Timestamp;
 
@@ -128,10 +128,20 @@ impl Asked {
     /// # Errors
     /// 503 while the database does not answer, or cannot be followed.
     pub async fn figures(&self, app: &App, cache: &DoraCache) -> Result<Figures, Problem> {
-        let Added { window, before, first } =
-            cache.tallies(&app.store, &self.config, &self.scope, &self.question).await?;
-        let figures = figures_of(window, first, &self.question, self.standards());
-        Ok(figures.with_previous(before, first, &self.question.before()))
+        let (question, before) = (&self.question, self.question.before());
+        let span = Window { from: before.window.from, to: question.window.to };
+        let arranged = self.arranged(app, cache, span).await?;
+        let view = arranged.view();
+        let figures = figures_of(view.tallies(question, true), arranged.first, question, self.standards());
+        Ok(figures.with_previous(view.tallies(&before, false), arranged.first, &before))
+    }
+
+    /// The rows for any window of a span.
+    ///
+    /// # Errors
+    /// 503 while the database does not answer, or cannot be followed.
+    pub async fn arranged(&self, app: &App, cache: &DoraCache, span: Window) -> Result<Arranged, Problem> {
+        Ok(cache.arrange(&app.store, &self.config, &self.scope, &self.question, span).await?)
     }
 
     /// The rows of the window.

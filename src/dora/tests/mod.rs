@@ -4,6 +4,7 @@ mod cases;
 mod history;
 mod incidents;
 mod literature;
+mod merged;
 mod partitions;
 mod properties;
 mod ranges;

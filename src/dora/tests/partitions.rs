@@ -20,12 +20,12 @@ use crate::event::{
 };
 use crate::time::Timestamp;
 
-const SERVICES: [&str; 2] = ["checkout", "search"];
-const PLACES: [&str; 3] = ["production", "production-us", "staging"];
+pub const SERVICES: [&str; 2] = ["checkout", "search"];
+pub const PLACES: [&str; 3] = ["production", "production-us", "staging"];
 /// A third of a year.
-const HOURS: i64 = 120 * 24;
+pub const HOURS: i64 = 120 * 24;
 
-fn hour(hour: i64) -> Timestamp {
+pub fn hour(hour: i64) -> Timestamp {
     Timestamp::from_micros(at("00:00").micros() + hour * 3_600_000_000)
 }
 
@@ -33,7 +33,7 @@ fn key(id: u8) -> EntityKey {
     EntityKey { source: "test".to_owned(), id: format!("d{id}") }
 }
 
-fn a_deployment() -> impl Strategy<Value = Deployment> {
+pub fn a_deployment() -> impl Strategy<Value = Deployment> {
     use DeploymentOutcome::{Cancelled, Failed, InProgress, Succeeded};
     let outcome = prop_oneof![1 => Just(InProgress), 8 => Just(Succeeded), 1 => Just(Failed), 1 => Just(Cancelled)];
     let kind = prop_oneof![6 => Just(None), 1 => Just(Some(DeploymentKind::Rollback)), 1 => Just(Some(DeploymentKind::Hotfix))];
@@ -70,7 +70,7 @@ fn a_deployment() -> impl Strategy<Value = Deployment> {
     )
 }
 
-fn an_incident() -> impl Strategy<Value = Incident> {
+pub fn an_incident() -> impl Strategy<Value = Incident> {
     let service = prop_oneof![2 => Just(Some(0_usize)), 2 => Just(Some(1)), 1 => Just(None)];
     let named = prop::collection::vec(0..200_u8, 0..3);
     let (start_unknown, withdrawn) = (prop::bool::weighted(0.1), prop::bool::weighted(0.2));
@@ -116,7 +116,7 @@ fn an_incident() -> impl Strategy<Value = Incident> {
 }
 
 /// The histories of both services, and what is derived of them.
-fn derived(deployments: &[Deployment], incidents: &[Incident]) -> Vec<Derived> {
+pub fn derived(deployments: &[Deployment], incidents: &[Incident]) -> Vec<Derived> {
     let service = |name: &&str| Service {
         name: (*name).to_owned(),
         team: None,
@@ -159,7 +159,7 @@ fn elsewhere(service: &str, all: &[Derived]) -> Elsewhere {
     elsewhere
 }
 
-fn partitions(all: &[Derived]) -> Vec<(&str, Partitions)> {
+pub fn partitions(all: &[Derived]) -> Vec<(&str, Partitions)> {
     let rules = rules_with(&[]);
     all.iter().map(|one| (one.service.as_str(), split(one, &elsewhere(&one.service, all), &rules))).collect()
 }

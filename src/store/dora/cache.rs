@@ -8,10 +8,11 @@ use chrono::Weekday;
 use chrono_tz::Tz;
 use parking_lot::Mutex;
 
+use super::arranged::ATTEMPTS;
 use super::dirty;
 use super::kept;
 use super::known::Known;
-use super::memo::{Memo, Name, Scope};
+use super::memo::{Memo, Scope};
 use super::places;
 use super::reading::{Reading, Rows};
 use super::repositories::Repositories;
@@ -23,7 +24,6 @@ use crate::dora::month::Month;
 use crate::dora::partition::Details;
 use crate::dora::select::Arrival;
 use crate::dora::stats::Center;
-use crate::dora::tally::Tallies;
 use crate::dora::{Derived, Rules};
 use crate::store::{Conn, Store, StoreError};
 use crate::time::Timestamp;
@@ -36,26 +36,15 @@ const MONTHS: usize = 120;
 /// The first round projects every fact committed before the reading; the others what neighbours
 /// made of it. New facts may go on coming all the while.
 const ROUNDS: usize = 4;
-/// A reading that new facts overtake is repeated so often.
-const ATTEMPTS: usize = 10;
 
 /// Shared by the HTTP handlers and the gauges; one per process.
 #[derive(Default)]
 pub struct DoraCache {
-    known: Mutex<Known>,
-    memo: Mutex<Memo>,
+    pub(super) known: Mutex<Known>,
+    pub(super) memo: Mutex<Memo>,
     repositories: Repositories,
     /// Held by whoever projects.
     projecting: tokio::sync::Mutex<()>,
-}
-
-/// What figures are made of.
-pub struct Added {
-    pub window: Tallies,
-    /// Of the period before.
-    pub before: Tallies,
-    /// The first deployment of the scope in all its history.
-    pub first: Option<Timestamp>,
 }
 
 impl DoraCache {
@@ -78,38 +67,6 @@ impl DoraCache {
             let months = self.known.lock().months(window);
             if let Some(rows) = self.rows(&mut conn, wanted, &months).await? {
                 return Ok(self.known.lock().reading(rules, rows));
-            }
-        }
-        Err(StoreError::Busy)
-    }
-
-    /// What the rows of a scope add up to in the window of a question and in the one before it,
-    /// with at least every fact committed before. Whole months are added up once.
-    ///
-    /// # Errors
-    /// The database does not answer, or holds what cannot be read.
-    pub async fn tallies(
-        &self,
-        store: &Store,
-        config: &Arc<Config>,
-        scope: &Scope,
-        question: &Question,
-    ) -> Result<Added, StoreError> {
-        let before = question.before();
-        for _ in 0..ATTEMPTS {
-            let (mut conn, rules) = self.up_to_date(store, config, &scope.wanted).await?;
-            let at = self.known.lock().changed;
-            let window = self.tallies_of(&mut conn, &rules, scope, question, true).await?;
-            let before = self.tallies_of(&mut conn, &rules, scope, &before, false).await?;
-            self.refresh(&mut conn).await?;
-            let (newest, now) = {
-                let known = self.known.lock();
-                let whole = Window { from: question.before().window.from, ..question.window };
-                (known.newest(&scope.wanted, &known.months(whole)), known.reading(rules, Vec::new()))
-            };
-            let overtaken = newest.is_some_and(|newest| newest > at);
-            if let (Some(window), Some(before), false) = (window, before, overtaken) {
-                return Ok(Added { window, before, first: now.first_deployment(|s, e| scope.wants(s, e)) });
             }
         }
         Err(StoreError::Busy)
@@ -141,74 +98,11 @@ impl DoraCache {
             lead_from: LeadFrom::Authored,
             exclude_rollbacks: false,
         };
-        self.tallies(store, config, &scope, &question).await.map(|_| ())
-    }
-
-    /// `None` where new facts overtook the reading.
-    async fn tallies_of(
-        &self,
-        conn: &mut Conn,
-        rules: &Arc<Rules>,
-        scope: &Scope,
-        question: &Question,
-        details: bool,
-    ) -> Result<Option<Tallies>, StoreError> {
-        let mut months = self.known.lock().months(question.window);
-        let whole: Vec<Month> = if scope.is_wide() {
-            months.iter().copied().filter(|m| m.is_within(question.window)).collect()
-        } else {
-            Vec::new()
-        };
-        let name = |month| Name {
-            scope: scope.clone(),
-            lead_from: question.lead_from,
-            exclude_rollbacks: question.exclude_rollbacks,
-            month,
-        };
-        let newest = |month| self.known.lock().newest(&scope.wanted, &BTreeSet::from([month]));
-        if let Wanted::These(_) = &scope.wanted {
-            // Of a few services, what is not added up yet is read at once.
-            let added = |month: &Month| {
-                whole.contains(month)
-                    && newest(*month).is_some_and(|newest| self.memo.lock().get(&name(*month), newest).is_some())
-            };
-            let cold = months.iter().copied().filter(|month| !added(month)).collect();
-            self.load(conn, &scope.wanted, &cold).await?;
-        }
-        let mut shared = Vec::with_capacity(whole.len());
-        for month in whole {
-            months.remove(&month);
-            let one = BTreeSet::from([month]);
-            let Some(newest) = newest(month) else { continue };
-            let name = name(month);
-            let known = self.memo.lock().get(&name, newest);
-            let tallies = if let Some(known) = known {
-                known
-            } else {
-                let Some(rows) = self.rows(conn, &scope.wanted, &one).await? else { return Ok(None) };
-                let reading = self.known.lock().reading(Arc::clone(rules), rows);
-                let question = Question { window: month.window(), ..*question };
-                let selected = reading.select(|service, environment| scope.wants(service, environment), scope.arrival);
-                let mut tallies = Tallies::of(&selected, &question, true);
-                tallies.settle();
-                let tallies = Arc::new(tallies);
-                self.memo.lock().keep(name, newest, Arc::clone(&tallies));
-                tallies
-            };
-            shared.push(tallies);
-        }
-        let Some(rows) = self.rows(conn, &scope.wanted, &months).await? else { return Ok(None) };
-        let reading = self.known.lock().reading(Arc::clone(rules), rows);
-        let selected = reading.select(|service, environment| scope.wants(service, environment), scope.arrival);
-        let mut tallies = Tallies::of(&selected, question, details);
-        for month in shared {
-            tallies.share(&month);
-        }
-        Ok(Some(tallies))
+        self.arrange(store, config, &scope, &question, question.window).await.map(|_| ())
     }
 
     /// A connection, and everything projected that is committed by now.
-    async fn up_to_date(
+    pub(super) async fn up_to_date(
         &self,
         store: &Store,
         config: &Arc<Config>,
@@ -222,7 +116,7 @@ impl DoraCache {
     }
 
     /// The wanted rows of the months; `None` where new facts overtook the reading.
-    async fn rows(
+    pub(super) async fn rows(
         &self,
         conn: &mut Conn,
         wanted: &Wanted,
@@ -298,7 +192,7 @@ impl DoraCache {
     }
 
     /// Learns what was projected since the last look.
-    async fn refresh(&self, conn: &mut Conn) -> Result<(), StoreError> {
+    pub(super) async fn refresh(&self, conn: &mut Conn) -> Result<(), StoreError> {
         let now = project::state(conn).await?.map_or(0, |(_, changed)| changed);
         let (seen, mut places) = {
             let known = self.known.lock();
@@ -320,7 +214,12 @@ impl DoraCache {
     }
 
     /// Loads what is missing; answers whether all of it is as new as what is known.
-    async fn load(&self, conn: &mut Conn, wanted: &Wanted, months: &BTreeSet<Month>) -> Result<bool, StoreError> {
+    pub(super) async fn load(
+        &self,
+        conn: &mut Conn,
+        wanted: &Wanted,
+        months: &BTreeSet<Month>,
+    ) -> Result<bool, StoreError> {
         let missing = self.known.lock().missing(wanted, months);
         if missing.is_empty() {
             return Ok(true);

@@ -94,6 +94,19 @@ impl Known {
         self.slots(wanted, months).map(|(.., slot)| slot.changed).max()
     }
 
+    /// Which of the wanted services have rows in the month that were written after a projection, and
+    /// the newest of all.
+    pub fn written_since(&self, wanted: &Wanted, month: Month, since: i64) -> (BTreeSet<Arc<str>>, i64) {
+        let (mut services, mut newest) = (BTreeSet::new(), since);
+        for (_, service, slot) in self.slots(wanted, &BTreeSet::from([month])) {
+            newest = newest.max(slot.changed);
+            if slot.changed > since {
+                services.insert(Arc::clone(service));
+            }
+        }
+        (services, newest)
+    }
+
     pub fn slots<'a>(
         &'a self,
         wanted: &'a Wanted,

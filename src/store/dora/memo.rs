@@ -1,17 +1,17 @@
-//! What the rows of whole months add up to, remembered for the questions that are asked again and
-//! again: everything, or a team, over a quarter or a year.
+//! Merged months, remembered for the questions that are asked again and again: everything, or a
+//! team.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Wanted;
 use crate::dora::count::LeadFrom;
+use crate::dora::merged::Merged;
 use crate::dora::month::Month;
 use crate::dora::select::Arrival;
-use crate::dora::tally::Tallies;
 
-/// What it may take in memory, about: ten million changes, once.
-const ROOM: usize = 320 << 20;
+/// What they may take in memory, about: ten million changes, half of them with pull requests, once.
+const ROOM: usize = 512 << 20;
 
 /// The rows that a question is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,18 +27,17 @@ impl Scope {
         self.wanted.contains(service) && self.environments.contains(environment)
     }
 
-    /// The months of a few services are as soon added up as looked up.
+    /// The rows of a few services are as soon added up as looked up.
     pub(super) fn is_wide(&self) -> bool {
         !matches!(&self.wanted, Wanted::These(services) if services.len() < 8)
     }
 }
 
-/// A month of a scope, added up in one way.
+/// A month of a scope, judged in one way.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Name {
     pub scope: Scope,
     pub lead_from: LeadFrom,
-    pub exclude_rollbacks: bool,
     pub month: Month,
 }
 
@@ -54,32 +53,32 @@ pub(super) struct Memo {
 struct Known {
     /// The newest projection among the rows.
     newest: i64,
-    tallies: Arc<Tallies>,
+    merged: Arc<Merged>,
     used: u64,
 }
 
 impl Memo {
-    /// What the rows added up to, if none was projected anew since.
-    pub fn get(&mut self, name: &Name, newest: i64) -> Option<Arc<Tallies>> {
+    /// The month with the newest projection that is in it.
+    pub fn get(&mut self, name: &Name) -> Option<(i64, Arc<Merged>)> {
         self.turn += 1;
-        let known = self.known.get_mut(name).filter(|known| known.newest == newest)?;
+        let known = self.known.get_mut(name)?;
         known.used = self.turn;
-        Some(Arc::clone(&known.tallies))
+        Some((known.newest, Arc::clone(&known.merged)))
     }
 
     pub const fn is_full(&self) -> bool {
         self.full
     }
 
-    pub fn keep(&mut self, name: Name, newest: i64, tallies: Arc<Tallies>) {
-        self.bytes += tallies.bytes();
-        let old = self.known.insert(name, Known { newest, tallies, used: self.turn });
-        self.bytes -= old.map_or(0, |old| old.tallies.bytes());
+    pub fn keep(&mut self, name: Name, newest: i64, merged: Arc<Merged>) {
+        self.bytes += merged.bytes();
+        let old = self.known.insert(name, Known { newest, merged, used: self.turn });
+        self.bytes -= old.map_or(0, |old| old.merged.bytes());
         while self.bytes > ROOM {
             self.full = true;
             let oldest = self.known.iter().min_by_key(|(_, known)| known.used).map(|(name, _)| name.clone());
             let Some(gone) = oldest.and_then(|oldest| self.known.remove(&oldest)) else { return };
-            self.bytes -= gone.tallies.bytes();
+            self.bytes -= gone.merged.bytes();
         }
     }
 }

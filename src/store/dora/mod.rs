@@ -5,6 +5,7 @@
 //! only the months that came out differently are written. Questions read the months of their
 //! window, which are kept in memory while there is room.
 
+mod arranged;
 mod cache;
 pub mod dirty;
 mod inputs;
@@ -19,7 +20,8 @@ pub mod ranges;
 mod reading;
 pub mod repositories;
 
-pub use cache::{Added, DoraCache};
+pub use arranged::Arranged;
+pub use cache::DoraCache;
 pub use memo::Scope;
 pub use places::Places;
 pub use reading::{Reading, Rows};
