@@ -352,6 +352,10 @@ const fn detail(reason: Reason) -> &'static str {
         Reason::Lead(LeadReason::DeployedBefore) => "an earlier deployment brought the change",
         Reason::Lead(LeadReason::DeployedLater) => "a later deployment brought the change to its last environment",
         Reason::Lead(LeadReason::MergeCommit) => "a merge commit is not a change",
+        Reason::Lead(LeadReason::OtherPaths) => {
+            "the deployment names the change, but the service owns other paths of the repository than it touched: see \
+             `paths` of the service in the configuration"
+        }
         Reason::Lead(LeadReason::PathsUnknown) => {
             "the service owns some paths of the repository, and nobody said which paths the change touched: send \
              `service` with the change"

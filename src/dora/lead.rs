@@ -106,11 +106,15 @@ impl<'w> Walk<'_, 'w> {
     /// A change that the deployment itself names.
     fn named(&mut self, row: usize, named: &'w ChangeRef) {
         let change = self.known.named(&named.repository, &named.sha);
-        if change.is_some_and(|change| change.merge) {
-            return self.leave_out(row, Some((&named.repository, &named.sha)), LeadReason::MergeCommit);
-        }
-        if !self.seen.insert((&named.repository, &named.sha)) {
-            return self.leave_out(row, Some((&named.repository, &named.sha)), LeadReason::DeployedBefore);
+        let (rules, service) = (self.work.rules, self.work.service);
+        let reason = match change {
+            Some(change) if change.merge => Some(LeadReason::MergeCommit),
+            Some(change) if rules.is_of_other_paths(service, &named.repository, change) => Some(LeadReason::OtherPaths),
+            _ if !self.seen.insert((&named.repository, &named.sha)) => Some(LeadReason::DeployedBefore),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            return self.leave_out(row, Some((&named.repository, &named.sha)), reason);
         }
         let mut lead = lead_of(row, &named.repository, &named.sha, change);
         lead.authored_at = change.and_then(rewritten_from).or(named.authored_at).or(lead.authored_at);

@@ -154,7 +154,9 @@ impl Merged {
         for (row, number) in deployments.iter().zip(0..) {
             let numbers = row.part.map_or(Some(&mut moved), |part| new.get_mut(part));
             let place = numbers.zip(usize::try_from(row.old).ok()).and_then(|(numbers, old)| numbers.get_mut(old));
-            place.into_iter().for_each(|place| *place = number);
+            if let Some(place) = place {
+                *place = number;
+            }
         }
         (moved, new)
     }

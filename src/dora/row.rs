@@ -169,6 +169,8 @@ pub enum LeadReason {
     /// The change is counted where it arrived last, as asked for.
     DeployedLater,
     MergeCommit,
+    /// The service owns some paths, and the change touched none of them.
+    OtherPaths,
     /// The service owns some paths, and nobody said which paths the change touched.
     PathsUnknown,
 }

@@ -26,7 +26,7 @@ pub struct Rules {
 
 /// Grows when the derivation, or the form in which its rows are kept, changes: then everything is
 /// derived anew.
-const DERIVATION: u32 = 3;
+const DERIVATION: u32 = 4;
 
 struct ServiceRules {
     repository: Option<String>,
@@ -135,6 +135,16 @@ impl Rules {
     /// Whether a change on its repository's main line may matter to a service that does not name it.
     pub fn concerns(&self, service: &str, repository: &str, change: &Commit) -> bool {
         change.partial || self.ownership(service, repository, change) != Ownership::Others
+    }
+
+    /// Whether a change that a deployment of the service names is none of the service's: it touched
+    /// paths of the service's repository, and none that the service owns.
+    pub(super) fn is_of_other_paths(&self, service: &str, repository: &str, change: &Commit) -> bool {
+        let Some(ServiceRules { repository: own, paths: Some(globs), .. }) = self.services.get(service) else {
+            return false;
+        };
+        let of_repository = own.as_deref().is_none_or(|own| own == repository);
+        of_repository && !change.paths.is_empty() && !change.paths.iter().any(|path| globs.is_match(&**path))
     }
 
     /// Paths decide where both sides know them; else the service that the change names, unless

@@ -4,12 +4,9 @@ use std::collections::BTreeMap;
 
 use chrono_tz::Tz;
 
-use super::history::{
-    Story, ask, at, change, change_ref, deployment, fold, incident, key, named, question, rules_with, service,
-};
+use super::history::{Story, ask, at, change, change_ref, deployment, incident, key, named, question};
 use crate::dora::calendar::{Calendar, Window};
 use crate::dora::count::{LeadFrom, Question, Reason};
-use crate::dora::derive::derive;
 use crate::dora::figure::{Figure, NoValue};
 use crate::dora::row::{LeadReason, LinkKind};
 use crate::dora::select::Arrival;
@@ -156,22 +153,6 @@ fn an_unknown_commit_makes_the_answer_partial_and_says_so() {
     story.deploy(deployment("d1", "1", "10:00")).change(change("a", "11:00", "11:00")).deploy(second);
     let figure = story.figures().change_lead_time;
     assert_eq!((figure.n, figure.more.partial), (1, Some(1)));
-}
-
-#[test]
-fn a_service_of_a_monorepo_takes_the_changes_of_its_paths() {
-    let mut story = Story::default();
-    let mut ours = change("a", "11:00", "11:00");
-    ours.paths = vec!["services/checkout/src/main.rs".to_owned()];
-    let mut others = change("b", "11:10", "11:10");
-    others.paths = vec!["services/search/main.rs".to_owned()];
-    let unknown = change("c", "11:20", "11:20");
-    story.deploy(deployment("d1", "1", "10:00")).change(ours).change(others).change(unknown);
-    story.deploy(deployment("d2", "2", "12:00"));
-    let derived = derive(&fold(&story.0), &rules_with(&[service(&["services/checkout/**"])]));
-    let figure = ask(&derived, &question(), &["production"], Arrival::First).change_lead_time;
-    assert_eq!((figure.value, figure.n), (Some(HOUR), 1));
-    assert_eq!(left_out(&figure, Reason::Lead(LeadReason::PathsUnknown)), 1);
 }
 
 /// Going back to V1 marks the first deployment after it as the failed one; the rollback stays in

@@ -5,6 +5,7 @@ mod history;
 mod incidents;
 mod literature;
 mod merged;
+mod monorepo;
 mod partitions;
 mod properties;
 mod ranges;

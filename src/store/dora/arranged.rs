@@ -133,7 +133,7 @@ impl DoraCache {
         let (renewed, newest) = self.known.lock().written_since(&scope.wanted, month, since);
         let (base, wanted) = match known {
             Some((_, merged)) if renewed.is_empty() => return Ok(Some(merged)),
-            Some((_, merged)) => (merged, Wanted::These(renewed.iter().map(|name| name.to_string()).collect())),
+            Some((_, merged)) => (merged, Wanted::These(renewed.iter().map(ToString::to_string).collect())),
             None => (Arc::new(Merged::new(month)), scope.wanted.clone()),
         };
         let Some(rows) = self.rows(conn, &wanted, &BTreeSet::from([month])).await? else { return Ok(None) };

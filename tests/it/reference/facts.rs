@@ -53,6 +53,8 @@ pub struct Change {
 #[derive(Default)]
 pub struct Request {
     pub first_commit: Option<i64>,
+    pub opened: Option<i64>,
+    pub reviewed: Option<i64>,
     pub merged: Option<i64>,
 }
 
@@ -197,6 +199,8 @@ pub fn changes(events: &[&Value]) -> Vec<Change> {
         merged: newest_time(&facts, "/merged_at"),
         request: newest(&facts, "/pull_request").map(|_| Request {
             first_commit: newest_time(&facts, "/pull_request/first_commit_at"),
+            opened: newest_time(&facts, "/pull_request/opened_at"),
+            reviewed: newest_time(&facts, "/pull_request/first_review_at"),
             merged: newest_time(&facts, "/pull_request/merged_at"),
         }),
         merge: facts.iter().any(|fact| fact["merge"] == true),

@@ -56,6 +56,7 @@ struct Rows {
     yes: usize,
     excluded: BTreeMap<&'static str, u64>,
     open_since: Option<i64>,
+    stages: BTreeMap<&'static str, Vec<i64>>,
 }
 
 impl Rows {
@@ -267,7 +268,14 @@ impl<'a> Asked<'a> {
                     rows.leave_out(if last { "deployed_later" } else { "deployed_before" });
                 }
                 None => rows.leave_out("unknown_time"),
-                Some(since) => rows.lasted(self.history.deployments[lead.deployment].finished.unwrap() - since),
+                Some(since) => {
+                    let finished = self.history.deployments[lead.deployment].finished.unwrap();
+                    rows.lasted(finished - since);
+                    let counts = finished >= since;
+                    for (stage, micros) in lead.stages(finished).into_iter().filter(|_| counts) {
+                        rows.stages.entry(stage).or_default().extend(micros);
+                    }
+                }
             }
         }
         for out in self.history.outs.iter().filter(|out| counts(out.deployment)) {
@@ -278,7 +286,16 @@ impl<'a> Asked<'a> {
         } else {
             "no change of this window gives a lead time: see excluded"
         };
-        Self::duration(&rows, self.question.percentile.unwrap_or("50"), empty)
+        let center = self.question.percentile.unwrap_or("50");
+        let mut figure = Self::duration(&rows, center, empty);
+        if rows.stages.values().any(|micros| !micros.is_empty()) {
+            let stage = |micros: &Vec<i64>| {
+                let value = middle(micros, center).map(|micros| micros / 1e6);
+                json!({"value": value, "n": micros.len()})
+            };
+            figure["stages"] = rows.stages.iter().map(|(name, micros)| ((*name).to_owned(), stage(micros))).collect();
+        }
+        figure
     }
 
     fn recovery(&self, window: (i64, i64)) -> Value {
@@ -308,6 +325,7 @@ impl<'a> Asked<'a> {
         }
         let mut figure = Self::duration(&rows, "mean", "no incident was resolved in this window");
         figure["median"] = json!(percentile(&rows.values, 50.0).map(|micros| micros / 1e6));
+        figure["median_interval"] = order_statistics(&rows.values, "50");
         self.with_open(figure, &rows, window)
     }
 
@@ -331,12 +349,10 @@ impl<'a> Asked<'a> {
     }
 
     fn duration(rows: &Rows, center: &str, empty: &str) -> Value {
-        let micros = match center {
-            "mean" => mean(&rows.values),
-            p => percentile(&rows.values, p.parse().unwrap()),
-        };
+        let micros = middle(&rows.values, center);
         let reason = micros.is_none().then_some(empty);
-        json!({"value": micros.map(|micros| micros / 1e6), "n": rows.values.len(), "reason": reason, "excluded": rows.excluded})
+        json!({"value": micros.map(|micros| micros / 1e6), "n": rows.values.len(), "reason": reason,
+            "interval": order_statistics(&rows.values, center), "excluded": rows.excluded})
     }
 
     fn with_open(&self, mut figure: Value, rows: &Rows, window: (i64, i64)) -> Value {
@@ -351,7 +367,44 @@ fn ratio(rows: &Rows, what: &str) -> Value {
     let n = rows.at.len();
     let reason = (n == 0).then_some("no deployment reached the environment in this window");
     let value = (n > 0).then(|| rows.yes as f64 / n as f64);
-    json!({"value": value, "n": n, "reason": reason, "excluded": rows.excluded, what: rows.yes})
+    let interval = value.map(|share| wilson(share, n as f64));
+    json!({"value": value, "n": n, "reason": reason, "interval": interval, "excluded": rows.excluded, what: rows.yes})
+}
+
+/// Where a score test of 5 % does not reject: the roots of (share - p)^2 = z^2 p (1 - p) / n.
+fn wilson(share: f64, n: f64) -> [f64; 2] {
+    let z2 = 3.841_458_820_694_124;
+    let (a, b, c) = (1.0 + z2 / n, 2.0 * share + z2 / n, share * share);
+    let root = (b * b - 4.0 * a * c).max(0.0).sqrt();
+    [(b - root) / (2.0 * a), (b + root) / (2.0 * a)]
+}
+
+fn middle(values: &[i64], center: &str) -> Option<f64> {
+    match center {
+        "mean" => mean(values),
+        p => percentile(values, p.parse().unwrap()),
+    }
+}
+
+/// The narrowest pair of ranks, from either end, beyond which a percentile lies with at most 2.5 % each.
+fn order_statistics(values: &[i64], center: &str) -> Value {
+    let Ok(percent) = center.parse::<f64>() else { return Value::Null };
+    let (n, p) = (values.len(), percent / 100.0);
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    // Of n values, how likely exactly k lie below the percentile.
+    let likely = |k: usize| {
+        let ways: f64 = (0..k).map(|i| (n - i) as f64 / (k - i) as f64).product();
+        ways * p.powi(i32::try_from(k).unwrap()) * (1.0 - p).powi(i32::try_from(n - k).unwrap())
+    };
+    let fewer = |k: usize| (0..k).map(likely).sum::<f64>();
+    let more = |k: usize| (k..=n).map(likely).sum::<f64>();
+    let low = (1..=n).rev().find(|k| fewer(*k) <= 0.025);
+    let high = (1..=n).find(|k| more(*k) <= 0.025);
+    match (low, high) {
+        (Some(low), Some(high)) => json!([sorted[low - 1] as f64 / 1e6, sorted[high - 1] as f64 / 1e6]),
+        _ => Value::Null,
+    }
 }
 
 fn mean(values: &[i64]) -> Option<f64> {

@@ -12,6 +12,27 @@ pub struct Lead {
     pub sha: String,
     /// By the name of `lead_time_from`.
     pub since: BTreeMap<&'static str, Option<i64>>,
+    /// Of its pull request.
+    pub opened: Option<i64>,
+    pub reviewed: Option<i64>,
+}
+
+impl Lead {
+    /// How long each stage of a change with a pull request took that was deployed at `finished`.
+    pub fn stages(&self, finished: i64) -> [(&'static str, Option<i64>); 4] {
+        let began = self.since["first_commit_of_pull_request"].or(self.since["authored"]);
+        let merged = self.since["merged"];
+        let stage = |from: Option<i64>, to: Option<i64>| {
+            let known = self.opened.is_some();
+            from.zip(to).map(|(from, to)| to - from).filter(|micros| known && *micros >= 0)
+        };
+        [
+            ("coding", stage(began, self.opened)),
+            ("pick_up", stage(self.opened, self.reviewed)),
+            ("review", stage(self.reviewed, merged)),
+            ("merge_to_deploy", stage(merged, Some(finished))),
+        ]
+    }
 }
 
 /// A change, or a deployment as a whole, without a lead time.
@@ -51,7 +72,14 @@ fn lead(deployment: usize, (repository, sha): (&str, &str), change: Option<&Chan
         ("merged", merged),
         ("first_commit_of_pull_request", request.and_then(|request| request.first_commit)),
     ];
-    Lead { deployment, repository: repository.to_owned(), sha: sha.to_owned(), since: since.into() }
+    Lead {
+        deployment,
+        repository: repository.to_owned(),
+        sha: sha.to_owned(),
+        since: since.into(),
+        opened: request.and_then(|request| request.opened),
+        reviewed: request.and_then(|request| request.reviewed),
+    }
 }
 
 /// Whether a service takes a change of its repository: by its paths, else by the service that the
@@ -72,6 +100,14 @@ fn takes(history: &History<'_>, service: &str, change: &Change) -> Option<bool> 
     }
 }
 
+/// Whether a change touched files of the service's repository, and none of the service's.
+fn misses(history: &History<'_>, service: &str, change: &Change) -> bool {
+    let Some(configured) = history.world.service(service) else { return false };
+    let ours = |path: &String| configured.owns(path);
+    let elsewhere = configured.repository.as_ref().is_some_and(|own| *own != change.repository);
+    !(elsewhere || configured.paths.is_empty() || change.paths.is_empty() || change.paths.iter().any(ours))
+}
+
 /// Every lead and everything left out, place by place.
 pub fn leads(history: &History<'_>) -> (Vec<Lead>, Vec<Out>) {
     let (mut leads, mut outs) = (Vec::new(), Vec::new());
@@ -86,6 +122,8 @@ pub fn leads(history: &History<'_>) -> (Vec<Lead>, Vec<Out>) {
             let known = history.changes.iter().find(|c| (&c.repository, &c.sha) == (&named.repository, &named.sha));
             if known.is_some_and(|change| change.merge) {
                 out("merge_commit");
+            } else if known.is_some_and(|change| misses(history, &deployment.service, change)) {
+                out("other_paths");
             } else if is_new(&named.repository, &named.sha) {
                 leads.push(lead(d, (&named.repository, &named.sha), known, Some(named)));
             } else {

@@ -213,7 +213,8 @@ impl Story {
                 "number": 7,
                 "first_commit_at": maybe(random, 60, |random| Self::near_text(at, 72, random)),
                 "merged_at": maybe(random, 70, |random| Self::text(at, random)),
-                "opened_at": maybe(random, 40, |random| Self::near_text(at, 48, random)),
+                "opened_at": maybe(random, 60, |random| Self::near_text(at, 48, random)),
+                "first_review_at": maybe(random, 50, |random| Self::near_text(at, 24, random)),
             });
             request.as_object_mut().unwrap().retain(|_, value| !value.is_null());
             let authored = maybe(random, 75, |random| {
@@ -230,7 +231,7 @@ impl Story {
                 }),
                 "merge": chance(random, 10).then_some(true),
                 "paths": paths,
-                "pull_request": maybe(random, 25, |_| request),
+                "pull_request": maybe(random, 40, |_| request),
             }));
         }
     }
