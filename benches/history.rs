@@ -79,7 +79,7 @@ async fn measure(url: &str, size: Size) {
     while !devpulse.request("GET", "/api/v1/dora").send().await.is_ok_and(|answer| answer.status() == 200) {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    println!("  projected in {:.0} s", began.elapsed().as_secs_f64());
+    println!("  packed and projected in {:.0} s", began.elapsed().as_secs_f64());
     questions(&devpulse, size, end).await;
     late_events(&devpulse, size, end).await;
     println!("  resident memory: {}", resident(devpulse.process().pid()));

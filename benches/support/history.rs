@@ -4,12 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use devpulse::dora::repository::Commit;
 use devpulse::event::{
     Change, Deployment, DeploymentOutcome, EntityKey, Incident, IncidentStatus, Provenance, PullRequest,
 };
-use devpulse::store::dora::repositories;
-use devpulse::store::schema::{change, deployment, dora_change, incident};
+use devpulse::store::schema::{change, deployment, incident};
 use devpulse::store::{Conn, Store};
 use devpulse::time::Timestamp;
 use diesel::prelude::*;
@@ -251,13 +249,6 @@ struct ChangeRow {
 }
 
 #[derive(Clone, Insertable)]
-#[diesel(table_name = dora_change, treat_none_as_default_value = false)]
-struct PieceRow {
-    repository: String,
-    packed: Vec<u8>,
-}
-
-#[derive(Clone, Insertable)]
 #[diesel(table_name = incident, treat_none_as_default_value = false)]
 struct IncidentRow {
     source: String,
@@ -289,16 +280,6 @@ async fn insert(conn: &mut Conn, rows: Rows) {
         })
         .collect();
     insert!(conn, change::table, changes);
-    // As an import sends them.
-    let pieces: Vec<PieceRow> = rows
-        .changes
-        .chunks(500)
-        .map(|changes| PieceRow {
-            repository: changes[0].repository.clone(),
-            packed: repositories::pack(&changes.iter().map(Commit::from).collect::<Vec<_>>()).unwrap(),
-        })
-        .collect();
-    insert!(conn, dora_change::table, pieces);
     let deployments: Vec<DeploymentRow> = rows
         .deployments
         .iter()

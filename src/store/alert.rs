@@ -249,7 +249,8 @@ pub async fn page(conn: &mut Conn, filter: &Filter, limit: usize) -> Result<Vec<
         }
         if let Some(Position { started_at, id }) = &filter.before {
             let tie = alert::started_at.eq(started_at).and(alert::id.lt(id));
-            query = query.filter(alert::started_at.lt(started_at).or(tie));
+            // No index finds where an OR begins; the bound before it is found.
+            query = query.filter(alert::started_at.le(started_at)).filter(alert::started_at.lt(started_at).or(tie));
         }
         query.order((alert::started_at.desc(), alert::id.desc())).limit(limit).load(c).await
     })?;

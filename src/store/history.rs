@@ -272,6 +272,8 @@ macro_rules! paged {
         }
         if let Some(PageKey { at, name: (first, second) }) = &$list.after {
             let same_first = $first.eq(first).and($second.lt(second));
+            // No index finds where an OR begins; the bound before it is found.
+            $query = $query.filter($at.le(*at));
             $query = $query.filter($at.lt(*at).or($at.eq(*at).and($first.lt(first).or(same_first))));
         }
         let one_more = i64::try_from($list.limit.saturating_add(1)).unwrap_or(i64::MAX);

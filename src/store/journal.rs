@@ -76,7 +76,9 @@ pub async fn last_sequence(conn: &mut Conn, replica: &str) -> QueryResult<Option
 /// At most `limit` rows behind `after`, by place.
 pub(super) async fn page(conn: &mut Conn, after: Option<&Place>, limit: i64) -> QueryResult<Vec<Row>> {
     let (replica, sequence) = after.map_or(("", i64::MIN), |place| (place.replica.as_str(), place.sequence));
+    // No index finds where an OR begins; the bound before it is found.
     on_conn!(conn, |c| journal::table
+        .filter(journal::replica.ge(replica))
         .filter(journal::replica.gt(replica).or(journal::replica.eq(replica).and(journal::sequence.gt(sequence))))
         .order((journal::replica, journal::sequence))
         .limit(limit)

@@ -210,6 +210,8 @@ pub async fn page(
         }
         if let Some((at, id)) = after {
             let at = at.micros();
+            // No index finds where an OR begins; the bound before it is found.
+            query = query.filter(rollback::decided_at.le(at));
             query = query.filter(rollback::decided_at.lt(at).or(rollback::decided_at.eq(at).and(rollback::id.lt(id))));
         }
         query.order((rollback::decided_at.desc(), rollback::id.desc())).limit(limit).load(c).await

@@ -35,9 +35,7 @@ struct NewPiece {
     packed: Vec<u8>,
 }
 
-/// # Errors
-/// The commits do not become bytes.
-pub fn pack(commits: &[Commit]) -> Result<Vec<u8>, StoreError> {
+fn pack(commits: &[Commit]) -> Result<Vec<u8>, StoreError> {
     postcard::to_allocvec(commits).map_err(|error| StoreError::encode("changes", error))
 }
 
@@ -69,20 +67,34 @@ pub async fn append(conn: &mut Conn, changes: impl Iterator<Item = &Change>) -> 
 /// The database refuses, or holds what cannot be read.
 pub(super) async fn pack_all(conn: &mut Conn) -> Result<(), StoreError> {
     on_conn!(conn, |c| diesel::delete(dora_change::table).execute(c).await)?;
-    let mut last = (String::new(), String::new());
+    let mut last = String::new();
     loop {
         let query = || {
-            let same = change::repository.eq(&last.0).and(change::sha.gt(&last.1));
+            let next = change::table.filter(change::repository.gt(&last)).order(change::repository);
+            next.select(change::repository)
+        };
+        let next: Option<String> = on_conn!(conn, |c| query().first(c).await.optional())?;
+        let Some(repository) = next else { return Ok(()) };
+        pack_repository(conn, &repository).await?;
+        last = repository;
+    }
+}
+
+async fn pack_repository(conn: &mut Conn, repository: &str) -> Result<(), StoreError> {
+    let mut last = String::new();
+    loop {
+        let query = || {
             change::table
-                .filter(change::repository.gt(&last.0).or(same))
-                .order((change::repository, change::sha))
-                .select((change::repository, change::sha, change::state))
+                .filter(change::repository.eq(repository))
+                .filter(change::sha.gt(&last))
+                .order(change::sha)
+                .select((change::sha, change::state))
                 .limit(AT_ONCE)
         };
-        let rows: Vec<(String, String, String)> = on_conn!(conn, |c| query().load(c).await)?;
-        let Some((repository, sha, _)) = rows.last() else { return Ok(()) };
-        last = (repository.clone(), sha.clone());
-        let states: Vec<String> = rows.into_iter().map(|(.., state)| state).collect();
+        let rows: Vec<(String, String)> = on_conn!(conn, |c| query().load(c).await)?;
+        let Some((sha, _)) = rows.last() else { return Ok(()) };
+        last.clone_from(sha);
+        let states: Vec<String> = rows.into_iter().map(|(_, state)| state).collect();
         let changes: Vec<Change> = history::decode_all("change", &states)?;
         append(conn, changes.iter()).await?;
     }
