@@ -10,7 +10,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::auth::Scope;
 use super::body::single_header;
-use super::taking::{self, Reading};
+use super::taking::{self, Detail, Reading};
 use super::{Caller, Problem};
 use crate::app::App;
 use crate::config::{Config, EnvironmentNames};
@@ -146,7 +146,7 @@ impl Incoming {
         if self.mode != Mode::Batched {
             refuse_invalid(&parsed)?;
         }
-        Ok(Reading::of(parsed, received_at, None, true, hold))
+        Ok(Reading::of(parsed, received_at, None, Detail::Items, hold))
     }
 }
 

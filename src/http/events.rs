@@ -14,7 +14,7 @@ use super::auth::Scope;
 use super::body::single_header;
 use super::event_schema::EventBody;
 use super::params::{Nothing, Params, one_of};
-use super::taking::{self, Reading};
+use super::taking::{self, Detail, Reading};
 use super::{Caller, Problem};
 use crate::app::App;
 use crate::config::{Config, EnvironmentNames};
@@ -39,16 +39,10 @@ pub fn configure(routes: &mut ServiceConfig) {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Wanted {
-    /// `items`: one entry per event, the default; `summary`: the counts only, the default for
-    /// more than 100 lines.
+    /// `items`: one entry per event, the default; `outcomes`: the same without what each counts in,
+    /// which takes as long as all the rest; `summary`: the counts only, the default for more than
+    /// 100 lines.
     receipt: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Detail {
-    Items,
-    Summary,
 }
 
 /// Take events in
@@ -124,7 +118,7 @@ impl Incoming {
             encoding: Encoding::parse(single_header(request, &CONTENT_ENCODING, 255)?.as_deref())?,
             lines: declares_lines(single_header(request, &CONTENT_TYPE, 255)?.as_deref())?,
             idempotency_key: single_header(request, &IDEMPOTENCY_KEY, 255)?,
-            detail: one_of("receipt", wanted.receipt.as_deref(), "items, summary")?,
+            detail: one_of("receipt", wanted.receipt.as_deref(), "items, outcomes, summary")?,
         })
     }
 
@@ -137,12 +131,13 @@ impl Incoming {
             environments: EnvironmentNames::new(&config.environments),
         };
         let parsed = native::parse(decode::utf8(&body)?, self.lines, &context)?;
-        let with_items = self.wants_items(&parsed);
-        Ok(Reading::of(parsed, received_at, self.request_key(&body), with_items, hold))
+        let detail = self.detail_of(&parsed);
+        Ok(Reading::of(parsed, received_at, self.request_key(&body), detail, hold))
     }
 
-    fn wants_items(&self, parsed: &Parsed) -> bool {
-        self.detail.map_or(!parsed.lines || parsed.items.len() <= ITEMS_BY_DEFAULT, |detail| detail == Detail::Items)
+    fn detail_of(&self, parsed: &Parsed) -> Detail {
+        let many = parsed.lines && parsed.items.len() > ITEMS_BY_DEFAULT;
+        self.detail.unwrap_or(if many { Detail::Summary } else { Detail::Items })
     }
 
     /// Keys belong to their caller: two callers may use the same one.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use actix_web::http::StatusCode;
 use actix_web::web;
+use serde::Deserialize;
 
 use super::Problem;
 use crate::app::App;
@@ -25,11 +26,23 @@ const EXPLAINED_AT_MOST: usize = 500;
 /// Bodies above this, and compressed ones, are read on a thread where they hold nobody up.
 const READ_ASIDE_BYTES: usize = 128 * 1024;
 
+/// What a receipt says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Detail {
+    /// What became of each event, and what it counts in.
+    Items,
+    /// What became of each event.
+    Outcomes,
+    /// The counts alone.
+    Summary,
+}
+
 /// A body that was read.
 pub struct Reading {
     pending: Pending,
     submission: Submission,
-    with_items: bool,
+    detail: Detail,
     /// What was read of it is about as large.
     _hold: Hold,
 }
@@ -39,13 +52,13 @@ impl Reading {
         mut parsed: Parsed,
         received_at: Timestamp,
         request: Option<RequestKey>,
-        with_items: bool,
+        detail: Detail,
         hold: Hold,
     ) -> Self {
         let pending = Pending::of(&mut parsed);
         let Parsed { facts, telemetry, keyed, .. } = parsed;
         let submission = Submission { received_at, request, facts, telemetry, keyed };
-        Self { pending, submission, with_items, _hold: hold }
+        Self { pending, submission, detail, _hold: hold }
     }
 
     /// Answers once everything is on disk; what became of it is counted for `source`.
@@ -56,13 +69,13 @@ impl Reading {
             count_events(kind, outcome, events);
             app.tally.add(source, Became::of(outcome, skip), events, received_at);
         }
-        let mut countings = if self.with_items {
+        let mut countings = if self.detail == Detail::Items {
             countings(app, config, self.pending.accepted(&committed)).await
         } else {
             HashMap::new()
         };
         let counting = |index| countings.remove(&index);
-        Ok(self.pending.receipt(&committed, self.with_items, counting))
+        Ok(self.pending.receipt(&committed, self.detail != Detail::Summary, counting))
     }
 }
 

@@ -144,8 +144,8 @@ pub async fn predecessor(conn: &mut Conn, of: &Deployment) -> Result<Option<Depl
             .filter(deployment::service.eq(&of.service))
             .filter(deployment::place.eq(of.place()))
             .filter(deployment::outcome.eq("succeeded"))
-            .filter(deployment::finished_at.lt(finished.micros()))
-            .order(deployment::finished_at.desc())
+            .filter(deployment::sort_at.lt(finished.micros()))
+            .order(deployment::sort_at.desc())
             .select(deployment::state)
             .limit(1)
     };
@@ -161,18 +161,25 @@ pub async fn newest_success(
     environments: &[String],
     until: Timestamp,
 ) -> Result<Option<Deployment>, StoreError> {
-    let query = || {
-        deployment::table
-            .filter(deployment::service.eq(service))
-            .filter(deployment::environment.eq_any(environments))
-            .filter(deployment::outcome.eq("succeeded"))
-            .filter(deployment::finished_at.le(until.micros()))
-            .order((deployment::finished_at.desc(), deployment::source.desc(), deployment::id.desc()))
-            .select(deployment::state)
-            .limit(1)
-    };
-    let state = on_conn!(conn, |c| query().get_result::<String>(c).await.optional())?;
-    state.map(|state| decode("deployment", &state)).transpose()
+    let mut newest: Option<Deployment> = None;
+    // One after the other: the newest of several is found in no index.
+    for environment in environments {
+        let query = || {
+            deployment::table
+                .filter(deployment::service.eq(service))
+                .filter(deployment::environment.eq(environment))
+                .filter(deployment::outcome.eq("succeeded"))
+                .filter(deployment::sort_at.le(until.micros()))
+                .order((deployment::sort_at.desc(), deployment::source.desc(), deployment::id.desc()))
+                .select(deployment::state)
+                .limit(1)
+        };
+        let state = on_conn!(conn, |c| query().get_result::<String>(c).await.optional())?;
+        let found = state.map(|state| decode("deployment", &state)).transpose()?;
+        let rank = |of: &Deployment| (of.finished_at, of.key.clone());
+        newest = newest.into_iter().chain(found).max_by_key(rank);
+    }
+    Ok(newest)
 }
 
 /// Every (service, environment) that incidents or telemetry name; an environment may be missing.

@@ -110,6 +110,10 @@ async fn long_batches_of_lines_are_summarised_unless_items_are_asked_for() {
     assert_eq!(summary, json!({"accepted":101,"duplicate":0,"invalid":0}));
     let items = server.post("?receipt=items", &[], lines(101)).await.ok();
     assert_eq!(items["items"].as_array().unwrap().len(), 101);
+    let deployment = json!({"type": "deployment", "id": "d1", "service": "checkout", "environment": "production",
+        "version": "1", "outcome": "succeeded"});
+    let outcomes = server.post("?receipt=outcomes", &[], deployment.to_string()).await.ok();
+    assert_eq!(outcomes["items"], json!([{"id": "d1", "outcome": "accepted"}]));
     let summary = server.post("?receipt=summary", &[], request().to_string()).await.ok();
     assert_eq!(summary, json!({"accepted":1,"duplicate":0,"invalid":0}));
     for query in ["?receipt=all", "?reciept=items"] {

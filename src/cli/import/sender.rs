@@ -79,7 +79,9 @@ impl<'a> Sender<'a> {
         let mut tries = 0;
         let receipt = loop {
             let sending = match self.door {
-                Door::Events => self.server.send_lines(&["events"], &[("receipt", Some("items"))], lines.clone()).await,
+                Door::Events => {
+                    self.server.send_lines(&["events"], &[("receipt", Some("outcomes"))], lines.clone()).await
+                }
                 Door::GitHub => self.server.send_lines(&["import", "github"], &[], lines.clone()).await,
             };
             match sending? {

@@ -27,7 +27,7 @@ impl Scope {
         self.wanted.contains(service) && self.environments.contains(environment)
     }
 
-    /// The rows of a few services are as soon added up as looked up.
+    /// The rows of a few services are as soon added up as merged.
     pub(super) fn is_wide(&self) -> bool {
         !matches!(&self.wanted, Wanted::These(services) if services.len() < 8)
     }
@@ -46,7 +46,7 @@ pub(super) struct Memo {
     known: BTreeMap<Name, Known>,
     bytes: usize,
     turn: u64,
-    /// Something had to be forgotten.
+    /// Something of all services had to be forgotten.
     full: bool,
 }
 
@@ -75,9 +75,11 @@ impl Memo {
         let old = self.known.insert(name, Known { newest, merged, used: self.turn });
         self.bytes -= old.map_or(0, |old| old.merged.bytes());
         while self.bytes > ROOM {
-            self.full = true;
-            let oldest = self.known.iter().min_by_key(|(_, known)| known.used).map(|(name, _)| name.clone());
-            let Some(gone) = oldest.and_then(|oldest| self.known.remove(&oldest)) else { return };
+            // What takes longest to merge goes last.
+            let rank = |(name, known): &(&Name, &Known)| (name.scope.wanted == Wanted::All, known.used);
+            let oldest = self.known.iter().min_by_key(rank).map(|(name, _)| name.clone());
+            let Some((name, gone)) = oldest.and_then(|oldest| self.known.remove_entry(&oldest)) else { return };
+            self.full |= name.scope.wanted == Wanted::All;
             self.bytes -= gone.merged.bytes();
         }
     }
