@@ -198,18 +198,19 @@ async fn late_events(devpulse: &DevPulse, size: Size, end: Timestamp) {
             let began = Instant::now();
             devpulse.post_events(&event).await;
             let after = count(&devpulse.get(&path).await);
+            // What all services come to follows, too.
+            let asked = Instant::now();
+            devpulse.get("/api/v1/dora?window=90d").await;
+            wide.push(asked.elapsed());
             times.push(began.elapsed());
             assert_eq!(after, before + 1, "{event}");
-            let began = Instant::now();
-            devpulse.get("/api/v1/dora?window=90d").await;
-            wide.push(began.elapsed());
         }
-        show(&format!("a late {kind}, till it is counted"), Some(times[0]), &mut times);
+        show(&format!("a late {kind}, till every number has it"), Some(times[0]), &mut times);
         all.extend(times);
     }
     let verdict = if show("all late events", None, &mut all) < LATE_GOAL { "is met" } else { "is MISSED" };
     println!("  the goal of p99 < 100 ms {verdict}");
-    show("everything, 90d, right after each", Some(wide[0]), &mut wide);
+    show("of that, the answer for everything, 90d", Some(wide[0]), &mut wide);
 }
 
 /// Answers the p99.

@@ -29,6 +29,7 @@ use crate::ingest::tally::Tally;
 use crate::notify::Notifiers;
 use crate::rollback::executor::Executors;
 use crate::slo::Live;
+use crate::store::dora::DoraCache;
 use crate::store::lease::{self, Lease};
 use crate::store::{Store, StoreError, open};
 use crate::time::Clock;
@@ -168,7 +169,7 @@ impl Leader {
             bodies,
             webhook_bodies,
             tally: Tally::default(),
-            dora: Arc::default(),
+            dora: Arc::new(DoraCache::new(config.dora.memory_bytes)),
             live: RwLock::new(Live::new(config)),
             stream: broadcast::Sender::new(STREAM_EVENTS),
         });

@@ -127,6 +127,8 @@ pub struct Dora {
     pub attribution_window: Duration,
     /// Windows of the gauges on `/metrics`.
     pub windows: Vec<Duration>,
+    /// What answers may keep in memory.
+    pub memory_bytes: usize,
     pub benchmark_edition: String,
     pub targets: Targets,
 }

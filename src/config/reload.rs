@@ -19,6 +19,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("ingest.max_buffered_bytes", a.ingest.max_buffered_bytes != b.ingest.max_buffered_bytes),
         ("ingest.max_waiting", a.ingest.max_waiting != b.ingest.max_waiting),
         ("ingest.materialise_every", a.ingest.materialise_every != b.ingest.materialise_every),
+        ("dora.memory_bytes", a.dora.memory_bytes != b.dora.memory_bytes),
         ("telemetry.otlp_endpoint", a.telemetry.otlp_endpoint != b.telemetry.otlp_endpoint),
         ("telemetry.log_format", a.telemetry.log_format != b.telemetry.log_format),
         ("telemetry.log_filter", a.telemetry.log_filter != b.telemetry.log_filter),

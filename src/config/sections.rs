@@ -124,11 +124,13 @@ pub(super) fn telemetry(at: &Section<'_>) -> Option<Telemetry> {
 pub(super) fn dora(at: &Section<'_>) -> Option<Dora> {
     let attribution_window = at.required("attribution_window", duration);
     let windows = at.values("windows", duration);
+    let memory_bytes = at.required("memory_bytes", whole(1 << 20));
     let benchmark_edition = at.required("benchmark_edition", one_of(EDITIONS));
     let targets = at.section("targets", targets);
     Some(Dora {
         attribution_window: attribution_window?,
         windows,
+        memory_bytes: memory_bytes?,
         benchmark_edition: benchmark_edition?.to_owned(),
         targets: targets?,
     })

@@ -92,7 +92,7 @@ impl<'w> Walk<'_, 'w> {
                 self.since(before, *row, deployment, step)
             } else {
                 for change in &deployment.changes {
-                    self.named(*row, change);
+                    self.named(*row, deployment, change);
                 }
                 self.advance(deployment, *row);
                 Brought::of(ChangesFrom::Named)
@@ -104,12 +104,14 @@ impl<'w> Walk<'_, 'w> {
     }
 
     /// A change that the deployment itself names.
-    fn named(&mut self, row: usize, named: &'w ChangeRef) {
+    fn named(&mut self, row: usize, deployment: &Deployment, named: &'w ChangeRef) {
         let change = self.known.named(&named.repository, &named.sha);
-        let (rules, service) = (self.work.rules, self.work.service);
+        let rules = self.work.rules;
         let reason = match change {
             Some(change) if change.merge => Some(LeadReason::MergeCommit),
-            Some(change) if rules.is_of_other_paths(service, &named.repository, change) => Some(LeadReason::OtherPaths),
+            Some(change) if rules.is_of_other_paths(deployment, &named.repository, change) => {
+                Some(LeadReason::OtherPaths)
+            }
             _ if !self.seen.insert((&named.repository, &named.sha)) => Some(LeadReason::DeployedBefore),
             _ => None,
         };

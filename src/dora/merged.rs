@@ -85,6 +85,7 @@ impl Merged {
         left_out.retain(|(number, _)| *number != GONE);
         left_out.extend(changes.left_out);
         left_out.sort_unstable();
+        left_out.shrink_to_fit();
         let mut stages = changes.stages.into_iter();
         let (incidents, reported_by) = incidents.into_iter().unzip();
         let mut merged = Self {
@@ -92,7 +93,7 @@ impl Merged {
             deployed_by: deployments.iter().map(|row| row.service).collect(),
             rows: Partition {
                 environments: vec![String::new()],
-                deployments: deployments.into_iter().map(|row| row.deployed).collect(),
+                deployments: deployments.iter().map(|row| row.deployed).collect(),
                 incidents,
                 ..Partition::default()
             },
@@ -206,7 +207,9 @@ impl Merged {
     pub fn bytes(&self) -> usize {
         size_of::<Self>()
             + self.rows.bytes()
+            + size_of_val(self.services.as_slice())
             + size_of_val(self.deployed_by.as_slice())
+            + size_of_val(self.reported_by.as_slice())
             + self.lead_times.bytes()
             + self.stages.iter().map(Timed::bytes).sum::<usize>()
             + size_of_val(self.left_out.as_slice())

@@ -137,14 +137,15 @@ impl Rules {
         change.partial || self.ownership(service, repository, change) != Ownership::Others
     }
 
-    /// Whether a change that a deployment of the service names is none of the service's: it touched
-    /// paths of the service's repository, and none that the service owns.
-    pub(super) fn is_of_other_paths(&self, service: &str, repository: &str, change: &Commit) -> bool {
-        let Some(ServiceRules { repository: own, paths: Some(globs), .. }) = self.services.get(service) else {
+    /// Whether a change that a deployment names is none of its service: it touched paths of the
+    /// deployment's repository, and none that the service owns.
+    pub(super) fn is_of_other_paths(&self, deployment: &Deployment, repository: &str, change: &Commit) -> bool {
+        let Some(ServiceRules { paths: Some(globs), .. }) = self.services.get(&deployment.service) else {
             return false;
         };
-        let of_repository = own.as_deref().is_none_or(|own| own == repository);
-        of_repository && !change.paths.is_empty() && !change.paths.iter().any(|path| globs.is_match(&**path))
+        self.repository_of(deployment) == Some(repository)
+            && !change.paths.is_empty()
+            && !change.paths.iter().any(|path| globs.is_match(&**path))
     }
 
     /// Paths decide where both sides know them; else the service that the change names, unless

@@ -47,7 +47,8 @@ impl Timed {
 
     /// The values that count at these deployments.
     pub fn between(&self, deployments: &Range<Index>) -> Sample {
-        let mut found = vec![0; self.values.len()];
+        let count = self.at.iter().filter(|at| deployments.contains(at)).count();
+        let mut found = vec![0; count];
         let mut n = 0;
         // Written whether it counts or not: a branch that nobody can foresee costs more.
         for (value, at) in self.values.iter().zip(&self.at) {
@@ -56,7 +57,6 @@ impl Timed {
             }
             n += usize::from(deployments.contains(at));
         }
-        found.truncate(n);
         Sample::sorted(found.into())
     }
 

@@ -211,15 +211,17 @@ pub async fn series(
     let question = &asked.question;
     let periods = question.calendar.periods(bucket, question.window, MAX_BUCKETS);
     let periods = periods.ok_or_else(|| invalid("bucket", "is too short for this window: at most 1000 buckets"))?;
-    Ok(web::Json(Series {
-        from: question.window.from,
-        to: question.window.to,
-        time_zone: question.calendar.time_zone.name(),
+    let arranged = asked.arranged(&app, &cache, question.window).await?;
+    let series = web::block(move || Series {
+        from: asked.question.window.from,
+        to: asked.question.window.to,
+        time_zone: asked.question.calendar.time_zone.name(),
         benchmark_edition: asked.edition.clone(),
         bucket,
-        buckets: buckets(&asked, &asked.arranged(&app, &cache, question.window).await?, &periods),
+        buckets: buckets(&asked, &arranged, &periods),
         selection: asked.selection,
-    }))
+    });
+    series.await.map(web::Json).map_err(|_| Problem::unavailable("the server is stopping"))
 }
 
 fn buckets(asked: &Asked, arranged: &Arranged, periods: &[Period]) -> Vec<Bucket> {

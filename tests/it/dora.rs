@@ -347,7 +347,7 @@ on_both! {
         let devpulse = DevPulse::start(&db.url, CONFIGURATION).await;
         let config = Arc::new(devpulse::config::load(Some(&devpulse.configuration())).unwrap().config);
         let store = devpulse::store::open::open(&db.url, 2).await.unwrap();
-        let (cache, past) = (DoraCache::default(), Past::new());
+        let (cache, past) = (DoraCache::new(64 << 20), Past::new());
         let failed = async || {
             let now = Timestamp::from(Utc::now());
             let window = Window { from: now.minus(Duration::from_hours(48)), to: now };

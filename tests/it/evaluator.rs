@@ -12,6 +12,7 @@ use devpulse::ingest::committer::{CommitNotice, Committer, Settings, Submission}
 use devpulse::rollback::executor::Executors;
 use devpulse::slo::Live;
 use devpulse::store::alert::{self, Routing};
+use devpulse::store::dora::DoraCache;
 use devpulse::store::{lease, outbox};
 use devpulse::time::Clock;
 use devpulse::worker::alert_book::AlertBook;
@@ -57,7 +58,7 @@ impl Scene {
             bodies: Budget::new(1 << 20),
             webhook_bodies: Budget::new(1 << 20),
             tally: devpulse::ingest::tally::Tally::default(),
-            dora: Arc::default(),
+            dora: Arc::new(DoraCache::new(64 << 20)),
             stream: broadcast::Sender::new(64),
         });
         let saga = Arc::new(tell::saga_deps(&app, Executors::default(), lease.fencing));

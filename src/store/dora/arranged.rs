@@ -1,14 +1,16 @@
 //! What any window of a span is answered from: the months of a few services row by row, those of
 //! many services merged.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use super::Wanted;
-use super::blocking;
 use super::cache::DoraCache;
 use super::memo::{Name, Scope};
 use super::reading::Reading;
+use super::start_blocking;
 use crate::config::Config;
 use crate::dora::Rules;
 use crate::dora::calendar::Window;
@@ -85,10 +87,9 @@ impl DoraCache {
             let months = self.merged(&mut conn, &rules, scope, question, &of_time).await?;
             let rest = self.rows(&mut conn, &scope.wanted, &lasting).await?;
             self.refresh(&mut conn).await?;
-            let known = self.known.lock();
-            let overtaken = known.newest(&scope.wanted, &all).is_some_and(|newest| newest > at);
+            let overtaken = self.known.lock().newest(&scope.wanted, &all).is_some_and(|newest| newest > at);
             if let (Some(months), Some(rest), false) = (months, rest, overtaken) {
-                let rest = known.reading(rules, rest);
+                let rest = self.known.lock().reading(rules, rest);
                 let first = rest.first_deployment(|service, environment| scope.wants(service, environment));
                 return Ok(Arranged { scope: scope.clone(), months, rest, first });
             }
@@ -111,39 +112,82 @@ impl DoraCache {
             let cold = months.iter().copied().filter(|month| self.memo.lock().get(&name(*month)).is_none()).collect();
             self.load(conn, &scope.wanted, &cold).await?;
         }
-        let mut merged = Vec::with_capacity(months.len());
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let (mut merged, mut merging) = (Vec::with_capacity(months.len()), VecDeque::new());
         for month in months {
-            let Some(one) = self.merged_month(conn, rules, name(*month), question).await? else { return Ok(None) };
-            merged.push((*month, one));
+            match self.begin(conn, rules, name(*month), question).await? {
+                None => return Ok(None),
+                Some(Begun::Known(known)) => merged.push((*month, known)),
+                Some(Begun::Merging(begun)) => merging.push_back(begun),
+            }
+            // The next rows are read while others are merged, but not all of them: they take room.
+            if merging.len() > cores {
+                self.finish(&mut merging, &mut merged).await?;
+            }
+        }
+        while !merging.is_empty() {
+            self.finish(&mut merging, &mut merged).await?;
         }
         Ok(Some(merged))
     }
 
-    /// What was merged before, with what was projected since.
-    async fn merged_month(
+    /// Looks up what was merged before, and begins to add what was projected since; `None` where new
+    /// facts overtook the reading.
+    async fn begin(
         &self,
         conn: &mut Conn,
         rules: &Arc<Rules>,
         name: Name,
         question: &Question,
-    ) -> Result<Option<Arc<Merged>>, StoreError> {
-        let (month, scope, question) = (name.month, name.scope.clone(), *question);
-        let known = self.memo.lock().get(&name);
-        let since = known.as_ref().map_or(i64::MIN, |(newest, _)| *newest);
-        let (renewed, newest) = self.known.lock().written_since(&scope.wanted, month, since);
-        let (base, wanted) = match known {
-            Some((_, merged)) if renewed.is_empty() => return Ok(Some(merged)),
-            Some((_, merged)) => (merged, Wanted::These(renewed.iter().map(ToString::to_string).collect())),
-            None => (Arc::new(Merged::new(month)), scope.wanted.clone()),
+    ) -> Result<Option<Begun>, StoreError> {
+        let (scope, question) = (name.scope.clone(), *question);
+        let month = BTreeSet::from([name.month]);
+        let base = self.memo.lock().get(&name);
+        let since = base.as_ref().map_or(i64::MIN, |(newest, _)| *newest);
+        let waiting = self.known.lock().written_since(&scope.wanted, name.month, since);
+        let (base, loaded) = match base {
+            Some((_, merged)) if waiting.is_empty() => return Ok(Some(Begun::Known(merged))),
+            Some((_, merged)) => (merged, self.load(conn, &these(&waiting), &month).await?),
+            None => (Arc::new(Merged::new(name.month)), self.load(conn, &scope.wanted, &month).await?),
         };
-        let Some(rows) = self.rows(conn, &wanted, &BTreeSet::from([month])).await? else { return Ok(None) };
+        // At one moment: whose rows are new, the rows, and how new they are.
+        let (renewed, rows, newest) = {
+            let mut known = self.known.lock();
+            let renewed = known.written_since(&scope.wanted, name.month, since);
+            let rows = known.rows(&these(&renewed), &month).filter(|_| loaded);
+            (renewed, rows, known.changed)
+        };
+        let Some(rows) = rows else { return Ok(None) };
         let reading = self.known.lock().reading(Arc::clone(rules), rows);
-        let merged = blocking(move || {
+        let merging = start_blocking(move || {
             let selected = reading.select(|service, environment| scope.wants(service, environment), scope.arrival);
             Arc::new(base.renewed(&renewed, &selected, &question))
         });
-        let merged = merged.await?;
-        self.memo.lock().keep(name, newest, Arc::clone(&merged));
-        Ok(Some(merged))
+        Ok(Some(Begun::Merging((name, newest, Box::pin(merging)))))
     }
+
+    /// Waits for what was begun first.
+    async fn finish(
+        &self,
+        merging: &mut VecDeque<Merging>,
+        merged: &mut Vec<(Month, Arc<Merged>)>,
+    ) -> Result<(), StoreError> {
+        let Some((name, newest, working)) = merging.pop_front() else { return Ok(()) };
+        let one = working.await?;
+        merged.push((name.month, Arc::clone(&one)));
+        self.memo.lock().keep(name, newest, one);
+        Ok(())
+    }
+}
+
+fn these(services: &BTreeSet<Arc<str>>) -> Wanted {
+    Wanted::These(services.iter().map(ToString::to_string).collect())
+}
+
+/// What it will be kept as, and the newest projection in it.
+type Merging = (Name, i64, BoxFuture<'static, Result<Arc<Merged>, StoreError>>);
+
+enum Begun {
+    Known(Arc<Merged>),
+    Merging(Merging),
 }

@@ -38,7 +38,6 @@ const MONTHS: usize = 120;
 const ROUNDS: usize = 4;
 
 /// Shared by the HTTP handlers and the gauges; one per process.
-#[derive(Default)]
 pub struct DoraCache {
     pub(super) known: Mutex<Known>,
     pub(super) memo: Mutex<Memo>,
@@ -48,6 +47,19 @@ pub struct DoraCache {
 }
 
 impl DoraCache {
+    /// May have about so many bytes: a quarter for rows as they are stored, an eighth for changes as
+    /// derivations read them, the rest for merged months. A gibibyte is enough for all months of ten
+    /// million changes, and those of every team.
+    pub fn new(bytes: usize) -> Self {
+        let (rows, repositories) = (bytes / 4, bytes / 8);
+        Self {
+            known: Mutex::new(Known::new(rows)),
+            memo: Mutex::new(Memo::new(bytes - rows - repositories)),
+            repositories: Repositories::new(repositories),
+            projecting: tokio::sync::Mutex::default(),
+        }
+    }
+
     /// The rows of the wanted services in the months of a window, and those that last into it,
     /// with at least every fact committed before; without a window, only where there are any.
     /// Incidents of no service only where all services are wanted.
@@ -125,19 +137,12 @@ impl DoraCache {
         if !self.load(conn, wanted, months).await? {
             return Ok(None);
         }
-        let (rows, overtaken) = {
-            let mut known = self.known.lock();
-            let rows = known.rows(wanted, months);
-            known.make_room();
-            let overtaken = rows.iter().any(|rows| rows.changed > known.changed);
-            (rows, overtaken)
-        };
-        if overtaken {
-            // Another reading keeps newer rows than this one knows of.
+        let rows = self.known.lock().rows(wanted, months);
+        if rows.is_none() {
+            // Another reading keeps newer rows than this one knows of, or needed their room.
             self.refresh(conn).await?;
-            return Ok(None);
         }
-        Ok(Some(rows))
+        Ok(rows)
     }
 
     /// The names of the rows of a partition as it was read; `None` where it was projected anew

@@ -19,6 +19,8 @@ use crate::store::{Conn, StoreError};
 
 /// zstd's quick level: names shrink to a third, and an explanation reads few of them.
 const COMPRESSION: i32 = 1;
+/// Partitions that are unpacked faster than another thread begins.
+const AT_ONCE: usize = 16;
 /// The most that details may unfold to.
 const MAX_DETAILS: usize = 1 << 30;
 
@@ -188,11 +190,30 @@ pub(super) async fn load(
             }
         }
     }
-    let kept = rows.into_iter().map(|(month, service, changed, numbers)| {
+    unpack_all(rows).await
+}
+
+/// On all cores what is much.
+async fn unpack_all(mut rows: Vec<Row>) -> Result<Vec<Kept>, StoreError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = rows.len().div_ceil(cores).max(AT_ONCE);
+    let mut parts = Vec::new();
+    while !rows.is_empty() {
+        let part = rows.split_off(rows.len().saturating_sub(share));
+        parts.push(super::start_blocking(move || part.into_iter().map(Kept::of).collect::<Result<Vec<_>, _>>()));
+    }
+    let mut kept = Vec::new();
+    for part in parts {
+        kept.extend(part.await??);
+    }
+    Ok(kept)
+}
+
+impl Kept {
+    fn of((month, service, changed, numbers): Row) -> Result<Self, StoreError> {
         let partition = Arc::new(unpack(&numbers)?);
-        Ok(Kept { month: Month::from_number(month), service, changed, partition })
-    });
-    kept.collect()
+        Ok(Self { month: Month::from_number(month), service, changed, partition })
+    }
 }
 
 /// The details of a partition, and the projection that wrote them.

@@ -14,11 +14,10 @@ use crate::dora::calendar::Window;
 use crate::dora::month::Month;
 use crate::dora::partition::Partition;
 
-/// What partitions may take in memory, about: a year of two million changes.
-const ROOM: usize = 256 << 20;
-
 #[derive(Default)]
 pub(super) struct Known {
+    /// Bytes that partitions may have.
+    room: usize,
     config: Option<(Arc<Config>, Arc<Rules>)>,
     /// The newest projection that is known here.
     pub changed: i64,
@@ -38,6 +37,10 @@ pub(super) struct Slot {
 }
 
 impl Known {
+    pub fn new(room: usize) -> Self {
+        Self { room, ..Self::default() }
+    }
+
     pub fn follow(&mut self, config: &Arc<Config>) -> Arc<Rules> {
         match &self.config {
             Some((current, rules)) if Arc::ptr_eq(current, config) => Arc::clone(rules),
@@ -94,17 +97,11 @@ impl Known {
         self.slots(wanted, months).map(|(.., slot)| slot.changed).max()
     }
 
-    /// Which of the wanted services have rows in the month that were written after a projection, and
-    /// the newest of all.
-    pub fn written_since(&self, wanted: &Wanted, month: Month, since: i64) -> (BTreeSet<Arc<str>>, i64) {
-        let (mut services, mut newest) = (BTreeSet::new(), since);
-        for (_, service, slot) in self.slots(wanted, &BTreeSet::from([month])) {
-            newest = newest.max(slot.changed);
-            if slot.changed > since {
-                services.insert(Arc::clone(service));
-            }
-        }
-        (services, newest)
+    /// Which of the wanted services have rows in the month that were written after a projection.
+    pub fn written_since(&self, wanted: &Wanted, month: Month, since: i64) -> BTreeSet<Arc<str>> {
+        let month = BTreeSet::from([month]);
+        let written = self.slots(wanted, &month).filter(|(.., slot)| slot.changed > since);
+        written.map(|(_, service, _)| Arc::clone(service)).collect()
     }
 
     pub fn slots<'a>(
@@ -132,20 +129,23 @@ impl Known {
         missing
     }
 
-    pub fn rows(&mut self, wanted: &Wanted, months: &BTreeSet<Month>) -> Vec<Rows> {
-        let rows = self.slots(wanted, months).filter_map(|(month, service, slot)| {
+    /// `None` where some are not in memory any more, or are newer than what is known.
+    pub fn rows(&mut self, wanted: &Wanted, months: &BTreeSet<Month>) -> Option<Vec<Rows>> {
+        let rows = self.slots(wanted, months).map(|(month, service, slot)| {
             let partition = Arc::clone(slot.partition.as_ref()?);
-            Some(Rows { service: Arc::clone(service), month, changed: slot.changed, partition })
+            let rows = Rows { service: Arc::clone(service), month, changed: slot.changed, partition };
+            (slot.changed <= self.changed).then_some(rows)
         });
-        let rows: Vec<Rows> = rows.collect();
+        let rows: Option<Vec<Rows>> = rows.collect();
         self.turn += 1;
         self.used.extend(months.iter().map(|month| (*month, self.turn)));
+        self.make_room();
         rows
     }
 
     /// Forgets the months that were asked for longest ago.
-    pub fn make_room(&mut self) {
-        while self.bytes > ROOM {
+    fn make_room(&mut self) {
+        while self.bytes > self.room {
             let oldest = self.used.iter().min_by_key(|(_, turn)| **turn).map(|(month, _)| *month);
             let Some(oldest) = oldest else { return };
             self.used.remove(&oldest);

@@ -10,9 +10,6 @@ use crate::dora::merged::Merged;
 use crate::dora::month::Month;
 use crate::dora::select::Arrival;
 
-/// What they may take in memory, about: ten million changes, half of them with pull requests, once.
-const ROOM: usize = 512 << 20;
-
 /// The rows that a question is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Scope {
@@ -41,8 +38,9 @@ pub(super) struct Name {
     pub month: Month,
 }
 
-#[derive(Default)]
 pub(super) struct Memo {
+    /// Bytes that it may have.
+    room: usize,
     known: BTreeMap<Name, Known>,
     bytes: usize,
     turn: u64,
@@ -58,6 +56,10 @@ struct Known {
 }
 
 impl Memo {
+    pub const fn new(room: usize) -> Self {
+        Self { room, known: BTreeMap::new(), bytes: 0, turn: 0, full: false }
+    }
+
     /// The month with the newest projection that is in it.
     pub fn get(&mut self, name: &Name) -> Option<(i64, Arc<Merged>)> {
         self.turn += 1;
@@ -74,12 +76,15 @@ impl Memo {
         self.bytes += merged.bytes();
         let old = self.known.insert(name, Known { newest, merged, used: self.turn });
         self.bytes -= old.map_or(0, |old| old.merged.bytes());
-        while self.bytes > ROOM {
-            // What takes longest to merge goes last.
-            let rank = |(name, known): &(&Name, &Known)| (name.scope.wanted == Wanted::All, known.used);
+        while self.bytes > self.room {
+            // What takes longest to merge goes last, but leaves a quarter to the others.
+            let is_of_all = |name: &Name| name.scope.wanted == Wanted::All;
+            let of_all = self.known.iter().filter(|(name, _)| is_of_all(name));
+            let crowding = of_all.map(|(_, known)| known.merged.bytes()).sum::<usize>() > self.room / 4 * 3;
+            let rank = |(name, known): &(&Name, &Known)| (is_of_all(name) != crowding, known.used);
             let oldest = self.known.iter().min_by_key(rank).map(|(name, _)| name.clone());
             let Some((name, gone)) = oldest.and_then(|oldest| self.known.remove_entry(&oldest)) else { return };
-            self.full |= name.scope.wanted == Wanted::All;
+            self.full |= is_of_all(&name);
             self.bytes -= gone.merged.bytes();
         }
     }

@@ -51,5 +51,13 @@ impl Wanted {
 
 /// Keeps long computations from holding up a thread that others wait for.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| StoreError::Io(std::io::Error::other(error)))
+    start_blocking(work).await
+}
+
+/// The same, begun before it is waited for.
+fn start_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> impl Future<Output = Result<T, StoreError>> {
+    let working = tokio::task::spawn_blocking(work);
+    async { working.await.map_err(|error| StoreError::Io(std::io::Error::other(error))) }
 }

@@ -19,8 +19,6 @@ use crate::store::lock::Lock;
 use crate::store::schema::{change, dora_change};
 use crate::store::{Conn, Store, StoreError, history, storable};
 
-/// Bytes of repositories that are kept in memory.
-const ROOM: usize = 128 << 20;
 /// Small pieces of a repository before they are merged.
 const MANY: usize = 32;
 /// Changes that are packed anew at once.
@@ -101,11 +99,12 @@ async fn pack_repository(conn: &mut Conn, repository: &str) -> Result<(), StoreE
 }
 
 /// Repositories in memory.
-#[derive(Default)]
 pub(super) struct Repositories(Mutex<Kept>);
 
 #[derive(Default)]
 struct Kept {
+    /// Bytes that repositories may have.
+    room: usize,
     by_name: HashMap<String, Read>,
     /// What services were projected from.
     projected: HashMap<String, Projected>,
@@ -132,6 +131,10 @@ struct Read {
 }
 
 impl Repositories {
+    pub fn new(room: usize) -> Self {
+        Self(Mutex::new(Kept { room, ..Kept::default() }))
+    }
+
     /// The repositories with every change that was committed before.
     ///
     /// # Errors
@@ -241,7 +244,7 @@ impl Kept {
         if !newer {
             self.by_name.insert(name.to_owned(), Read { turn: self.turn, ..read });
         }
-        while self.by_name.len() > 1 && self.size() > ROOM {
+        while self.by_name.len() > 1 && self.size() > self.room {
             let oldest = self.by_name.iter().min_by_key(|(_, read)| read.turn).map(|(name, _)| name.clone());
             if let Some(oldest) = oldest {
                 self.by_name.remove(&oldest);

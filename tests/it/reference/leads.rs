@@ -100,12 +100,15 @@ fn takes(history: &History<'_>, service: &str, change: &Change) -> Option<bool> 
     }
 }
 
-/// Whether a change touched files of the service's repository, and none of the service's.
-fn misses(history: &History<'_>, service: &str, change: &Change) -> bool {
-    let Some(configured) = history.world.service(service) else { return false };
+/// Whether a change touched files of the deployment's repository, and none of its service's.
+fn misses(history: &History<'_>, deployment: &Deployment, change: &Change) -> bool {
+    let Some(configured) = history.world.service(&deployment.service) else { return false };
     let ours = |path: &String| configured.owns(path);
-    let elsewhere = configured.repository.as_ref().is_some_and(|own| *own != change.repository);
-    !(elsewhere || configured.paths.is_empty() || change.paths.is_empty() || change.paths.iter().any(ours))
+    let repository = deployment.repository.as_ref().or(configured.repository.as_ref());
+    !(repository != Some(&change.repository)
+        || configured.paths.is_empty()
+        || change.paths.is_empty()
+        || change.paths.iter().any(ours))
 }
 
 /// Every lead and everything left out, place by place.
@@ -122,7 +125,7 @@ pub fn leads(history: &History<'_>) -> (Vec<Lead>, Vec<Out>) {
             let known = history.changes.iter().find(|c| (&c.repository, &c.sha) == (&named.repository, &named.sha));
             if known.is_some_and(|change| change.merge) {
                 out("merge_commit");
-            } else if known.is_some_and(|change| misses(history, &deployment.service, change)) {
+            } else if known.is_some_and(|change| misses(history, deployment, change)) {
                 out("other_paths");
             } else if is_new(&named.repository, &named.sha) {
                 leads.push(lead(d, (&named.repository, &named.sha), known, Some(named)));

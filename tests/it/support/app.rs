@@ -37,7 +37,7 @@ pub async fn app(store: &Store, config: Config, clock: Clock) -> web::Data<App> 
         bodies: Budget::new(1 << 24),
         webhook_bodies: Budget::new(1 << 20),
         tally: devpulse::ingest::tally::Tally::default(),
-        dora: std::sync::Arc::default(),
+        dora: std::sync::Arc::new(devpulse::store::dora::DoraCache::new(64 << 20)),
         stream: tokio::sync::broadcast::channel(1).0,
     })
 }
