@@ -331,7 +331,7 @@ impl IncidentName {
     }
 }
 
-const fn detail(reason: Reason) -> &'static str {
+pub(super) const fn detail(reason: Reason) -> &'static str {
     match reason {
         Reason::InProgress => "it has not finished",
         Reason::FailedAttempt => "it failed before it reached anybody: no incident and no rollback names it",

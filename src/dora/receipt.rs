@@ -1,19 +1,21 @@
 //! What an accepted delivery event counts in, and what not, why, and what to do about it.
 
-use super::Metric;
+use std::collections::BTreeMap;
+
+use super::count::Reason;
+use super::derive::Derived;
+use super::explain::detail;
+use super::row::{DeploymentRow, LeadReason, LeadRow};
+use super::{Metric, Rules};
 use crate::event::{Change, Counting, Deployment, DeploymentKind, DeploymentOutcome, Incident, Joined, NotCounted};
 
 /// The thing an accepted event told of, as it stands now, and what is known around it.
 #[derive(Debug, Clone)]
-pub enum Accepted {
+pub enum Accepted<'a> {
     Deployment {
         state: Deployment,
-        /// The environment is of tier production.
-        production: bool,
-        /// The deployment that succeeded there before this one.
-        earlier: Option<Deployment>,
-        /// Changes of its repository are known, or its commit is, or a clone says what it brings.
-        changes_known: bool,
+        /// All of its service, as figures are computed from it.
+        rows: &'a Derived,
     },
     Change(Change),
     Incident {
@@ -34,15 +36,17 @@ pub enum Link {
     NoService,
 }
 
-pub fn counting(accepted: &Accepted) -> Counting {
+pub fn counting(accepted: &Accepted<'_>, rules: &Rules) -> Counting {
     let mut counting = Counting::default();
     match accepted {
-        Accepted::Deployment { state, production, earlier, changes_known } => {
+        Accepted::Deployment { state, rows } => {
             counting.joined = joined(state);
-            if !deployment(&mut counting, state, *production) {
-                return counting;
+            let same = |row: &&DeploymentRow| row.key == state.key && row.place == state.place();
+            if let Some((number, row)) = rows.deployments.iter().enumerate().find(|(_, row)| same(row))
+                && deployment(&mut counting, row, rules)
+            {
+                lead_time(&mut counting, state, rows, number, rules);
             }
-            lead_time(&mut counting, state, earlier.as_ref(), *changes_known);
         }
         Accepted::Change(state) => change(&mut counting, state),
         Accepted::Incident { state, link } => incident(&mut counting, state, *link),
@@ -67,21 +71,21 @@ const OF_DEPLOYMENTS: [Metric; 4] =
     [Metric::DeploymentFrequency, Metric::ChangeFailRate, Metric::ReworkRate, Metric::ChangeLeadTime];
 
 /// Answers whether the deployment counts at all.
-fn deployment(counting: &mut Counting, state: &Deployment, production: bool) -> bool {
-    let reason = match state.outcome {
+fn deployment(counting: &mut Counting, row: &DeploymentRow, rules: &Rules) -> bool {
+    let reason = match row.outcome {
+        _ if row.reached() => None,
         DeploymentOutcome::InProgress => Some("the deployment has not finished: it counts once it has succeeded"),
-        DeploymentOutcome::Failed => {
+        DeploymentOutcome::Failed | DeploymentOutcome::Succeeded => {
             Some("a deployment that failed reached nobody: it counts only when an incident or a rollback names it")
         }
         DeploymentOutcome::Cancelled => Some("a deployment that was cancelled reached nobody"),
-        DeploymentOutcome::Succeeded => None,
     };
     if let Some(reason) = reason {
         not(counting, &OF_DEPLOYMENTS, reason, None);
         return false;
     }
-    if !production {
-        let name = &state.environment;
+    let name = &row.environment;
+    if !rules.is_production(name) {
         let reason = format!(
             "the environment {name} is not of tier production: it counts where it is asked for by name, \
              ?environment={name}"
@@ -95,35 +99,58 @@ fn deployment(counting: &mut Counting, state: &Deployment, production: bool) -> 
     true
 }
 
-fn lead_time(counting: &mut Counting, state: &Deployment, earlier: Option<&Deployment>, changes_known: bool) {
-    let mut out = |reason, fix| not(counting, &[Metric::ChangeLeadTime], reason, fix);
-    if state.changes.is_empty() {
-        if state.declared_kind() == Some(DeploymentKind::Rollback) {
-            return out("a rollback brings no new changes", None);
+/// Of several changes one that counts is enough; where none does, what most of them lack.
+fn lead_time(counting: &mut Counting, state: &Deployment, rows: &Derived, number: usize, rules: &Rules) {
+    let mut why: BTreeMap<Reason, usize> = BTreeMap::new();
+    for lead in rows.leads.iter().filter(|lead| lead.deployment == number) {
+        match lead_out(rows, lead, rules) {
+            None => return counting.counted_in.push(Metric::ChangeLeadTime.name()),
+            Some(reason) => *why.entry(reason).or_default() += 1,
         }
-        let Some(earlier) = earlier else {
-            let reason = "the deployment names no changes and no earlier deployment exists";
-            return out(reason, Some("send changes[] or change events"));
-        };
-        if state.version.is_some() && (&state.version, &state.commit) == (&earlier.version, &earlier.commit) {
-            return out("a redeploy of the same version brings no new changes", None);
-        }
-        if !changes_known && state.commit.is_none() && state.provenance.artifact.is_some() {
-            let reason = "the deployment names an artifact, and no event so far the commit that it was built from";
-            return out(reason, Some("send artifact.packaged of CDEvents with the commit as its change"));
-        }
-        if !changes_known {
-            let reason = "the deployment names no changes, and none of its repository are known";
-            return out(reason, Some("send changes[], or commit and change events"));
-        }
-    } else if !changes_known && state.changes.iter().all(|change| change.authored_at.is_none()) {
-        return out("no time is known of the changes that the deployment names", Some("send authored_at in changes[]"));
-    } else if state.changes.iter().all(|change| change.authored_at.is_some() && change.authored_at > state.finished_at)
-    {
-        let reason = "every change was authored after the deployment had finished";
-        return out(reason, Some("check the clocks, and `time`: when the deployment finished"));
     }
-    counting.counted_in.push(Metric::ChangeLeadTime.name());
+    for out in rows.leads_out.iter().filter(|out| out.deployment == number) {
+        *why.entry(Reason::Lead(out.reason)).or_default() += 1;
+    }
+    let most = why.into_iter().max_by_key(|(_, n)| *n).map(|(reason, _)| reason);
+    let kind = rows.deployments.get(number).map(|row| row.kind);
+    let (reason, fix) = match most {
+        Some(Reason::Lead(LeadReason::FirstDeployment)) => (
+            "the deployment names no changes and no earlier deployment exists",
+            Some("send changes[] or change events"),
+        ),
+        Some(Reason::Lead(LeadReason::NoChangesKnown))
+            if state.commit.is_none() && state.provenance.artifact.is_some() =>
+        {
+            (
+                "the deployment names an artifact, and no event so far the commit that it was built from",
+                Some("send artifact.packaged of CDEvents with the commit as its change"),
+            )
+        }
+        Some(Reason::Lead(LeadReason::NothingNew)) if kind == Some(DeploymentKind::Rollback) => {
+            ("a rollback brings no new changes", None)
+        }
+        Some(reason) => match detail(reason).split_once(": ") {
+            Some((reason, fix)) => (reason, Some(fix)),
+            None => (detail(reason), None),
+        },
+        None => ("a deployment that failed brings no changes", None),
+    };
+    not(counting, &[Metric::ChangeLeadTime], reason, fix);
+}
+
+/// Why a change does not count at the deployment that brought it, authored times and first arrivals
+/// in production asked for.
+fn lead_out(rows: &Derived, lead: &LeadRow, rules: &Rules) -> Option<Reason> {
+    let finish = |lead: &LeadRow| rows.deployments.get(lead.deployment)?.finished_at;
+    let is_production =
+        |lead: &LeadRow| rows.deployments.get(lead.deployment).is_some_and(|row| rules.is_production(&row.environment));
+    let (Some(authored), Some(finished)) = (lead.authored_at, finish(lead)) else { return Some(Reason::UnknownTime) };
+    let same = |other: &&LeadRow| (&other.repository, &other.sha) == (&lead.repository, &lead.sha);
+    let earlier = |other: &LeadRow| is_production(other) && finish(other).is_some_and(|other| other < finished);
+    if rows.leads.iter().filter(same).any(earlier) {
+        return Some(Reason::Lead(LeadReason::DeployedBefore));
+    }
+    (authored > finished).then_some(Reason::Negative)
 }
 
 fn change(counting: &mut Counting, state: &Change) {
@@ -132,7 +159,7 @@ fn change(counting: &mut Counting, state: &Change) {
     } else if state.authored_at.is_none() {
         ("the time it was authored is not known", Some("send authored_at"))
     } else {
-        ("it counts once a deployment to production brings it", None)
+        ("by itself it counts in nothing: it counts with the deployment to production that brings it", None)
     };
     not(counting, &[Metric::ChangeLeadTime], reason, fix);
 }
@@ -165,79 +192,4 @@ fn incident(counting: &mut Counting, state: &Incident, link: Link) {
     let open = (!resolved).then_some(("it is not resolved", None));
     settle(Metric::FailedDeploymentRecoveryTime, unlinked.or(open));
     settle(Metric::MeanTimeToRecovery, open);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::{DeliveryEvent, state};
-
-    fn deployment(json: &str) -> Deployment {
-        let base = r#"{"type":"deployment","id":"d-41","source":"ci/acme","time":"2026-01-05T10:04:00Z","service":"checkout","environment":"production""#;
-        match serde_json::from_str(&format!("{base},{json}}}")).unwrap() {
-            DeliveryEvent::Deployment(event) => state::fold_deployment(&[event]).unwrap(),
-            _ => unreachable!(),
-        }
-    }
-
-    fn of(json: &str, production: bool, earlier: bool, changes_known: bool) -> Counting {
-        let earlier = earlier.then(|| deployment(r#""version":"1.4.1","outcome":"succeeded""#));
-        counting(&Accepted::Deployment { state: deployment(json), production, earlier, changes_known })
-    }
-
-    /// The example of the wire contract.
-    #[test]
-    fn a_first_deployment_without_changes_says_what_is_missing() {
-        let counting = of(r#""version":"1.4.2","outcome":"succeeded""#, true, false, false);
-        assert_eq!(counting.counted_in, ["deployment_frequency", "change_fail_rate", "rework_rate"]);
-        assert_eq!(
-            counting.not_counted,
-            [NotCounted {
-                metric: "change_lead_time",
-                reason: "the deployment names no changes and no earlier deployment exists".to_owned(),
-                fix: Some("send changes[] or change events".to_owned()),
-            }]
-        );
-    }
-
-    #[test]
-    fn named_changes_count_at_once() {
-        let changes = r#""outcome":"succeeded","changes":[{"repository":"a/b","sha":"8f3c","authored_at":"2026-01-05T08:00:00Z"}]"#;
-        assert!(of(changes, true, false, false).counted_in.contains(&"change_lead_time"));
-        assert!(of(r#""outcome":"succeeded""#, true, true, true).counted_in.contains(&"change_lead_time"));
-        assert!(!of(r#""outcome":"succeeded""#, true, true, false).counted_in.contains(&"change_lead_time"));
-        let again = of(r#""version":"1.4.1","outcome":"succeeded""#, true, true, true);
-        assert!(again.not_counted[0].reason.starts_with("a redeploy"), "{again:?}");
-    }
-
-    #[test]
-    fn changes_of_the_future_do_not_count() {
-        let changes = r#""outcome":"succeeded","changes":[{"repository":"a/b","sha":"8f3c","authored_at":"2026-01-05T11:00:00Z"}]"#;
-        let told = of(changes, true, false, false);
-        assert!(!told.counted_in.contains(&"change_lead_time"), "{told:?}");
-    }
-
-    #[test]
-    fn other_tiers_and_unfinished_deployments_count_in_nothing() {
-        for counting in [
-            of(r#""outcome":"succeeded""#, false, true, true),
-            of(r#""outcome":"in_progress""#, true, true, true),
-            of(r#""outcome":"failed""#, true, true, true),
-        ] {
-            assert!(counting.counted_in.is_empty());
-            assert_eq!(counting.not_counted.len(), 4);
-        }
-    }
-
-    #[test]
-    fn an_open_incident_counts_as_a_failure_but_not_yet_as_a_recovery() {
-        let event = r#"{"type":"incident","id":"i","source":"pd","time":"2026-01-05T10:00:00Z","status":"opened","service":"checkout"}"#;
-        let DeliveryEvent::Incident(event) = serde_json::from_str(event).unwrap() else { unreachable!() };
-        let state = state::fold_incident(&[event], &[]).unwrap();
-        let told = counting(&Accepted::Incident { state: state.clone(), link: Link::Known });
-        assert_eq!(told.counted_in, ["change_fail_rate"]);
-        let told = counting(&Accepted::Incident { state, link: Link::NoneBefore });
-        assert!(told.counted_in.is_empty());
-        assert!(told.not_counted[0].fix.is_some());
-    }
 }

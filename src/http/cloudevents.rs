@@ -90,7 +90,7 @@ pub async fn post_cloudevents(
             app.tally.add(SOURCE, Became::Invalid, 1, received_at);
         }
     })?;
-    reading.take_in(&app, &config, SOURCE).await.map(web::Json)
+    reading.take_in(&app, SOURCE).await.map(web::Json)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

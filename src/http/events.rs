@@ -51,8 +51,8 @@ struct Wanted {
 /// plain or as gzip, zstd, br or deflate. The answer comes once the events are on disk. A bad item
 /// spoils nothing but itself: every item gets one outcome, in order.
 ///
-/// Items of accepted deployments, changes and incidents say what they count in and what not (the
-/// first 500 of a request).
+/// Items of accepted deployments, changes and incidents say what they count in and what not, as of
+/// now (the first 500 of a request, and deployments of its first 8 services).
 ///
 /// A request that may be sent twice should carry `Idempotency-Key` (any text up to 255 bytes), or
 /// its events an `id` each.
@@ -99,7 +99,7 @@ pub async fn post_events(
     let received_at = app.clock.now();
     let (bytes, encoding, settings) = (raw.len(), incoming.encoding, Arc::clone(&config));
     let reading = taking::read(bytes, encoding, move || incoming.read(raw, hold, &settings, received_at)).await?;
-    reading.take_in(&app, &config, tally::NATIVE).await.map(web::Json)
+    reading.take_in(&app, tally::NATIVE).await.map(web::Json)
 }
 
 /// What the request says about its body, and who sends it.

@@ -1,6 +1,6 @@
 //! Events that were read: committed, counted, and answered with their receipt.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use actix_web::http::StatusCode;
 use actix_web::web;
@@ -8,7 +8,6 @@ use serde::Deserialize;
 
 use super::Problem;
 use crate::app::App;
-use crate::config::Config;
 use crate::dora::{self, Rules};
 use crate::event::{Counting, DeliveryEvent};
 use crate::ingest::budget::Hold;
@@ -23,6 +22,8 @@ use crate::time::Timestamp;
 
 /// Accepted events of one receipt that are looked up for what they count in.
 const EXPLAINED_AT_MOST: usize = 500;
+/// Services whose rows are derived for the deployments of one receipt.
+const DERIVED_AT_MOST: usize = 8;
 /// Bodies above this, and compressed ones, are read on a thread where they hold nobody up.
 const READ_ASIDE_BYTES: usize = 128 * 1024;
 
@@ -62,7 +63,7 @@ impl Reading {
     }
 
     /// Answers once everything is on disk; what became of it is counted for `source`.
-    pub async fn take_in(self, app: &App, config: &Config, source: &'static str) -> Result<Receipt, Problem> {
+    pub async fn take_in(self, app: &App, source: &'static str) -> Result<Receipt, Problem> {
         let received_at = self.submission.received_at;
         let committed = submit(app, self.submission).await?;
         for ((kind, outcome, skip), events) in self.pending.tally(&committed) {
@@ -70,7 +71,7 @@ impl Reading {
             app.tally.add(source, Became::of(outcome, skip), events, received_at);
         }
         let mut countings = if self.detail == Detail::Items {
-            countings(app, config, self.pending.accepted(&committed)).await
+            countings(app, self.pending.accepted(&committed)).await
         } else {
             HashMap::new()
         };
@@ -93,22 +94,28 @@ pub async fn read<T: Send + 'static>(
 
 /// What each accepted event counts in, by its index. The events are on disk: whatever goes wrong
 /// here costs the receipt this part, never the request.
-async fn countings(
-    app: &App,
-    config: &Config,
-    events: impl Iterator<Item = (usize, &DeliveryEvent)>,
-) -> HashMap<usize, Counting> {
-    let mut events = events.take(EXPLAINED_AT_MOST).peekable();
+async fn countings(app: &App, events: impl Iterator<Item = (usize, &DeliveryEvent)>) -> HashMap<usize, Counting> {
+    let events: Vec<(usize, &DeliveryEvent)> = events.take(EXPLAINED_AT_MOST).collect();
     let mut countings = HashMap::new();
-    if events.peek().is_none() {
+    if events.is_empty() {
         return countings;
     }
-    let rules = Rules::new(config);
+    let config = app.config.load_full();
+    let rules = Rules::new(&config);
     let explained: Result<(), StoreError> = async {
+        let mut rows = BTreeMap::new();
+        for (_, event) in &events {
+            if let DeliveryEvent::Deployment(event) = event
+                && rows.len() < DERIVED_AT_MOST
+                && !rows.contains_key(&event.service)
+            {
+                rows.insert(event.service.clone(), app.dora.rows_of(&app.store, &config, &event.service).await?);
+            }
+        }
         let mut conn = app.store.read().await?;
         for (index, event) in events {
-            if let Some(accepted) = store::receipt::accepted(&mut conn, &rules, event).await? {
-                countings.insert(index, dora::receipt::counting(&accepted));
+            if let Some(accepted) = store::receipt::accepted(&mut conn, &rules, &rows, event).await? {
+                countings.insert(index, dora::receipt::counting(&accepted, &rules));
             }
         }
         Ok(())

@@ -122,37 +122,6 @@ pub async fn environments_of(conn: &mut Conn, service: &str) -> Result<Vec<Strin
     Ok(on_conn!(conn, |c| query().load(c).await)?)
 }
 
-/// Whether any change of the repository, or one with this hash, is known.
-pub async fn knows_changes(conn: &mut Conn, repository: Option<&str>, sha: Option<&str>) -> Result<bool, StoreError> {
-    let in_repository = || {
-        diesel::select(diesel::dsl::exists(change::table.filter(change::repository.eq(repository.unwrap_or_default()))))
-    };
-    let with_hash =
-        || diesel::select(diesel::dsl::exists(change::table.filter(change::sha.eq(sha.unwrap_or_default()))));
-    Ok(match (repository, sha) {
-        (Some(_), _) => on_conn!(conn, |c| in_repository().get_result::<bool>(c).await)?,
-        (None, Some(_)) => on_conn!(conn, |c| with_hash().get_result::<bool>(c).await)?,
-        (None, None) => false,
-    })
-}
-
-/// The deployment that succeeded in the same place before this one.
-pub async fn predecessor(conn: &mut Conn, of: &Deployment) -> Result<Option<Deployment>, StoreError> {
-    let Some(finished) = of.finished_at else { return Ok(None) };
-    let query = || {
-        deployment::table
-            .filter(deployment::service.eq(&of.service))
-            .filter(deployment::place.eq(of.place()))
-            .filter(deployment::outcome.eq("succeeded"))
-            .filter(deployment::sort_at.lt(finished.micros()))
-            .order(deployment::sort_at.desc())
-            .select(deployment::state)
-            .limit(1)
-    };
-    let state = on_conn!(conn, |c| query().get_result::<String>(c).await.optional())?;
-    state.map(|state| decode("deployment", &state)).transpose()
-}
-
 /// When the newest deployment succeeded that a service has in one of its environments (as sources
 /// name them), at or before `until`.
 pub async fn newest_success(

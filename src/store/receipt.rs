@@ -1,21 +1,28 @@
-//! What stands around an accepted delivery event: a few indexed look-ups for its receipt.
+//! What stands around an accepted delivery event, for its receipt.
 
 use super::{Conn, StoreError, history};
-use crate::dora::Rules;
-use crate::dora::range::is_hash;
-use crate::dora::receipt::{Accepted, Link};
-use crate::event::{DeliveryEvent, Deployment, Incident, IncidentEvent, LinksEvent};
+use std::collections::BTreeMap;
 
-/// `None` while the state of what the event told of is not stored.
+use crate::dora::receipt::{Accepted, Link};
+use crate::dora::{Derived, Rules};
+use crate::event::{DeliveryEvent, Incident, IncidentEvent, LinksEvent};
+
+/// `rows` are those of services. `None` while the state of what the event told of is not stored, or
+/// where the rows of its service are not there.
 ///
 /// # Errors
 /// The database does not answer, or holds what cannot be read.
-pub async fn accepted(conn: &mut Conn, rules: &Rules, event: &DeliveryEvent) -> Result<Option<Accepted>, StoreError> {
+pub async fn accepted<'a>(
+    conn: &mut Conn,
+    rules: &Rules,
+    rows: &'a BTreeMap<String, Derived>,
+    event: &DeliveryEvent,
+) -> Result<Option<Accepted<'a>>, StoreError> {
     Ok(match event {
-        DeliveryEvent::Deployment(event) => match history::deployment_of(conn, event).await? {
-            Some(state) => Some(deployment(conn, rules, state).await?),
-            None => None,
-        },
+        DeliveryEvent::Deployment(event) => {
+            let state = history::deployment_of(conn, event).await?;
+            state.zip(rows.get(&event.service)).map(|(state, rows)| Accepted::Deployment { state, rows })
+        }
         DeliveryEvent::Change(event) => {
             history::change_by_name(conn, &event.repository, &event.sha).await?.map(Accepted::Change)
         }
@@ -33,17 +40,6 @@ pub async fn accepted(conn: &mut Conn, rules: &Rules, event: &DeliveryEvent) -> 
         // What they are good for is said of the deployments that name them.
         DeliveryEvent::Origin(_) | DeliveryEvent::Unread(_) => None,
     })
-}
-
-async fn deployment(conn: &mut Conn, rules: &Rules, state: Deployment) -> Result<Accepted, StoreError> {
-    let production = rules.is_production(&state.environment);
-    let earlier = history::predecessor(conn, &state).await?;
-    let repository = rules.repository_of(&state).or(state.changes.first().map(|change| change.repository.as_str()));
-    let is_named = |of: &Deployment| of.commit.as_deref().is_some_and(is_hash);
-    let has_range = state.changes.is_empty() && is_named(&state) && earlier.as_ref().is_some_and(is_named);
-    let in_clone = has_range && repository.is_some_and(|repository| rules.has_clone(repository));
-    let changes_known = in_clone || history::knows_changes(conn, repository, state.commit.as_deref()).await?;
-    Ok(Accepted::Deployment { production, earlier, changes_known, state })
 }
 
 async fn link(conn: &mut Conn, rules: &Rules, incident: &Incident) -> Result<Link, StoreError> {

@@ -35,7 +35,6 @@ CREATE TABLE deployment (
     PRIMARY KEY (source, id, service, place)
 );
 CREATE INDEX deployment_environment ON deployment (service, environment, sort_at, source, id);
-CREATE INDEX deployment_place ON deployment (service, place, sort_at);
 CREATE INDEX deployment_page ON deployment (sort_at, source, id);
 CREATE INDEX deployment_id ON deployment (id);
 CREATE INDEX deployment_commit ON deployment (commit_sha);

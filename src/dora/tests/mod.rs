@@ -9,4 +9,5 @@ mod monorepo;
 mod partitions;
 mod properties;
 mod ranges;
+mod receipts;
 mod reference;
