@@ -250,8 +250,8 @@ fn method(metric: Metric, question: &Question) -> String {
     match metric {
         Metric::DeploymentFrequency => "deployments / days of the window".to_owned(),
         Metric::ChangeFailRate => {
-            let without = if question.exclude_rollbacks { ", rollbacks left out" } else { "" };
-            format!("failed deployments / deployments{without}; interval: Wilson, 95 %")
+            let rollbacks = if question.exclude_rollbacks { "left out" } else { "included" };
+            format!("failed deployments / deployments, rollbacks {rollbacks}; interval: Wilson, 95 %")
         }
         Metric::ReworkRate => "rollbacks and hotfixes / deployments; interval: Wilson, 95 %".to_owned(),
         Metric::ChangeLeadTime | Metric::FailedDeploymentRecoveryTime => question.center.method(),

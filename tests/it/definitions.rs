@@ -196,7 +196,7 @@ on_both! {
         let story = versions.map(|(n, version)| deployment(&format!("d{n}"), version, &format!("2025-03-05T1{n}:00:00Z")));
         desk.send(story.collect::<Vec<_>>().into()).await;
         let rate = desk.metric("change_fail_rate", &format!("service=checkout&{MARCH}")).await;
-        assert_eq!(rate["method"], "failed deployments / deployments; interval: Wilson, 95 %");
+        assert_eq!(rate["method"], "failed deployments / deployments, rollbacks included; interval: Wilson, 95 %");
         assert_eq!((&rate["value"], &rate["n"]), (&json!(0.25), &json!(4)));
         let without = desk.metric("change_fail_rate", &format!("service=checkout&exclude_rollbacks=true&{MARCH}")).await;
         assert_eq!(without["method"], "failed deployments / deployments, rollbacks left out; interval: Wilson, 95 %");

@@ -1,6 +1,7 @@
 //! The examples of the README do what it says: each shell block marked `<!-- run -->` is run, in order,
 //! against DevPulse on the example configuration.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,6 +13,28 @@ use crate::support::wait::until;
 
 const README: &str = include_str!("../../README.md");
 const EXAMPLE: &str = include_str!("../../devpulse.example.yaml");
+
+/// What the README's table of parameters names.
+fn parameters() -> BTreeSet<&'static str> {
+    let rows = README.lines().skip_while(|line| !line.starts_with("| parameter |")).skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|'));
+    let names = rows.flat_map(|row| row.split('|').nth(1).unwrap().split(','));
+    names.map(|name| name.trim().trim_matches('`')).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_parameter_of_a_question_is_explained() {
+    let database = Database::sqlite().await;
+    let devpulse = DevPulse::start(&database.url, "").await;
+    let api = devpulse.get("/api/openapi.json").await;
+    for path in ["/api/v1/dora", "/api/v1/dora/{metric}/explain", "/api/v1/dora/series", "/api/v1/dora/compare"] {
+        let described = api["paths"][path]["get"]["parameters"].as_array().unwrap();
+        let described: BTreeSet<&str> = described.iter().map(|parameter| parameter["name"].as_str().unwrap()).collect();
+        assert!(described.is_superset(&parameters()), "{path}: {described:?}");
+        let more: BTreeSet<&str> = described.difference(&parameters()).copied().collect();
+        assert!(more.is_subset(&BTreeSet::from(["metric", "bucket", "by", "limit", "cursor"])), "{path}: {more:?}");
+    }
+}
 
 /// The marked blocks of a document.
 fn examples(text: &str) -> Vec<&str> {
