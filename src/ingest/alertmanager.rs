@@ -28,6 +28,7 @@ const MAX_LABEL_BYTES: usize = 1_024;
 object! {
     pub struct Payload<'a> {
         alerts: "alerts" Raw<'a>,
+        left_out: "truncatedAlerts" u64,
     }
 
     pub struct Alert<'a> {
@@ -71,6 +72,10 @@ pub fn parse(body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
             Ok(fact) => facts.extend(fact),
             Err(fault) => refused.push(Refused { fault, raw: raw.as_bytes().to_vec() }),
         }
+    }
+    if let Some(n) = payload.left_out.optional("/truncatedAlerts")?.filter(|n| *n > 0) {
+        let words = format!("{n} alerts were left out of the message: set `max_alerts` of the receiver to 0");
+        refused.push(Refused { fault: Fault::new("/truncatedAlerts", words), raw: n.to_string().into_bytes() });
     }
     if facts.is_empty() && refused.is_empty() {
         let words = "no alert in it is an incident (sources.alertmanager.ignore)";

@@ -158,6 +158,51 @@ async fn what_is_no_message_of_alertmanager_is_invalid() {
     assert_eq!(devpulse.send(reader).await.status, 403);
 }
 
+/// <https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/>
+#[tokio::test(flavor = "multi_thread")]
+async fn grafanas_alerts_are_incidents_and_its_password_may_be_a_key() {
+    let database = Database::sqlite().await;
+    let devpulse = DevPulse::start(&database.url, "").await;
+    let created = devpulse.run(&["keys", "create", "--name", "grafana", "--scope", "ingest"]);
+    let key = String::from_utf8(created.stdout).unwrap();
+    let mut message = json!({
+        "receiver": "My Super Webhook", "status": "firing", "orgId": 1,
+        "alerts": [{
+            "status": "firing",
+            "labels": {"alertname": "High memory usage", "team": "blue", "zone": "us-1", "service": "checkout"},
+            "annotations": {"description": "The system has high memory usage", "runbook_url": "https://myrunbook.com/runbook/1234",
+                "summary": "This alert was triggered for zone us-1"},
+            "startsAt": "2021-10-12T09:51:03.157076+02:00", "endsAt": "0001-01-01T00:00:00Z",
+            "generatorURL": "https://play.grafana.org/alerting/1afz29v7z/edit", "fingerprint": "c6eadffa33fcdf37",
+            "silenceURL": "https://play.grafana.org/alerting/silence/new?alertmanager=grafana",
+            "dashboardURL": "", "panelURL": "", "values": {"B": 44.23943737541908, "C": 1}}],
+        "groupLabels": {}, "commonLabels": {"team": "blue"}, "commonAnnotations": {},
+        "externalURL": "https://play.grafana.org/", "version": "1", "groupKey": "{}:{}", "truncatedAlerts": 0,
+        "title": "[FIRING:1]  (blue)", "state": "alerting", "message": "**Firing**"
+    });
+    let send = async |message: &Value, password: &str| {
+        let request = devpulse.request("POST", PATH).basic_auth("grafana", Some(password)).json(message);
+        devpulse.send(request).await
+    };
+    assert_eq!(send(&message, "wrong").await.status, 401);
+    assert_eq!(send(&message, key.trim()).await.ok()["outcome"], "accepted");
+    message["alerts"][0]["status"] = "resolved".into();
+    message["alerts"][0]["endsAt"] = "2021-10-12T10:51:03.157076+02:00".into();
+    message["truncatedAlerts"] = 2.into();
+    let resolved = send(&message, key.trim()).await.ok();
+    assert_eq!(
+        (&resolved["outcome"], &resolved["errors"][0]["pointer"]),
+        (&json!("accepted"), &json!("/truncatedAlerts"))
+    );
+    let admin = devpulse.run(&["keys", "create", "--name", "a", "--scope", "admin"]);
+    let admin = String::from_utf8(admin.stdout).unwrap();
+    let incidents = devpulse.send(devpulse.request("GET", "/api/v1/incidents").bearer_auth(admin.trim())).await.ok();
+    let incident = &incidents["items"][0];
+    assert_eq!((&incident["service"], &incident["status"]), (&json!("checkout"), &json!("resolved")), "{incidents}");
+    assert_eq!(incident["started_at"], "2021-10-12T07:51:03.157076Z");
+    assert_eq!(incident["resolved_at"], "2021-10-12T08:51:03.157076Z");
+}
+
 /// One alert as Alertmanager tells of it; `ends` where it is resolved.
 fn told(fingerprint: &str, start: &str, ends: Option<&str>) -> Value {
     json!({"status": if ends.is_some() { "resolved" } else { "firing" }, "fingerprint": fingerprint,
