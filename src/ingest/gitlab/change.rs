@@ -64,8 +64,8 @@ pub fn push(payload: Push<'_>, raw: &str, context: &Context<'_>) -> Result<Readi
     }
     if total > listed {
         let words = format!(
-            "GitLab lists {listed} of the push's {total} commits: the others are no changes yet; \
-             `devpulse import git` adds them"
+            "GitLab lists {listed} of the push's {total} commits: the others are no changes; \
+             deployments have them all where a clone stands under `repositories` in the configuration"
         );
         return Ok(Reading::Partial(facts, words));
     }
