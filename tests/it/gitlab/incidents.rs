@@ -119,7 +119,7 @@ fn a_closed_issue_that_gets_the_label_tells_its_whole_story() {
     let labelled = issue("update", "closed", [NONE, OUTAGE], "18:10");
     let ended = |incident: &Incident| (incident.status, incident.started_at, incident.resolved_at);
     let whole = (IncidentStatus::Resolved, time("2013-12-03T17:15:43Z"), Some(time("2013-12-03T17:40:00Z")));
-    assert_eq!(ended(&story(&[labelled.clone()])), whole);
+    assert_eq!(ended(&story(std::slice::from_ref(&labelled))), whole);
     let unlabelled = issue("update", "closed", [OUTAGE, NONE], "18:20");
     assert_eq!(story(&[labelled.clone(), unlabelled.clone()]).status, IncidentStatus::Withdrawn);
     let again = issue("update", "closed", [NONE, OUTAGE], "18:30");
