@@ -42,6 +42,9 @@ pub struct PushEvent {
     /// It brought more commits than the source lists.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
+    /// Some may have been on another branch before, as after a rebase: the source does not say which.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mixed: bool,
 }
 
 /// Keyed by (repository, branch, head).
@@ -54,6 +57,8 @@ pub struct Push {
     pub forced: bool,
     pub commits: Vec<Commit>,
     pub partial: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mixed: bool,
 }
 
 /// `None` when there are no facts.
@@ -68,6 +73,7 @@ pub fn fold_push(facts: &[PushEvent]) -> Option<Push> {
         commits: Vec::new(),
         // Complete once somebody lists them all.
         partial: sorted.iter().all(|fact| fact.partial),
+        mixed: sorted.iter().any(|fact| fact.mixed),
     };
     for fact in sorted {
         newer(&mut state.before, fact.before.as_ref());
@@ -90,6 +96,9 @@ pub struct Chain {
     forced: bool,
     pushes: usize,
     known: HashSet<String>,
+    /// When the first commit of the oldest push was written, where the source does not say what later ones
+    /// took over from other branches.
+    began_at: Option<Timestamp>,
     /// Newest first.
     commits: Vec<Commit>,
 }
@@ -98,7 +107,7 @@ impl Chain {
     /// `count`: how many commits the pull request has.
     pub fn new(count: Option<u64>) -> Self {
         let wanted = count.and_then(|count| usize::try_from(count).ok());
-        Self { wanted, forced: false, pushes: 0, known: HashSet::new(), commits: Vec::new() }
+        Self { wanted, forced: false, pushes: 0, known: HashSet::new(), began_at: None, commits: Vec::new() }
     }
 
     /// Adds the push before; answers whether and where to look further.
@@ -109,6 +118,10 @@ impl Chain {
                 self.commits.push(commit.clone());
             }
         }
+        if push.mixed {
+            let written = push.commits.iter().filter(|commit| !commit.merge).filter_map(|commit| commit.authored_at);
+            self.began_at = written.min().or(self.began_at);
+        }
         self.forced |= push.forced;
         if self.is_complete() || self.pushes >= MAX_PUSHES { None } else { push.before.as_deref() }
     }
@@ -118,8 +131,11 @@ impl Chain {
         (enough && !self.forced) || self.commits.len() >= MAX_COMMITS
     }
 
-    /// Oldest first.
+    /// Oldest first; what is older than the branch's own first commit came from elsewhere.
     pub fn into_commits(mut self) -> Vec<Commit> {
+        if let Some(began_at) = self.began_at {
+            self.commits.retain(|commit| commit.authored_at.is_none_or(|written| written >= began_at));
+        }
         self.commits.reverse();
         self.commits
     }
@@ -144,6 +160,7 @@ mod tests {
             forced: false,
             commits: commits.iter().map(commit).collect(),
             partial: false,
+            mixed: false,
         }
     }
 
@@ -173,6 +190,23 @@ mod tests {
         assert_eq!(chain.add(&forced), Some("a"));
         assert_eq!(chain.add(&push(None, &["a"])), None);
         assert_eq!(names(chain), ["a", "b"]);
+    }
+
+    #[test]
+    fn what_is_older_than_the_first_push_came_from_another_branch() {
+        let written = |before, commits: &[(&str, i64)], mixed| {
+            let mut push = push(before, &commits.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+            for (commit, (_, hour)) in push.commits.iter_mut().zip(commits) {
+                commit.authored_at = Some(Timestamp::from_seconds(hour * 3_600));
+            }
+            Push { mixed, ..push }
+        };
+        for (mixed, expected) in [(true, ["a", "b", "c"].as_slice()), (false, &["a", "b", "old", "c"])] {
+            let mut chain = Chain::new(None);
+            assert_eq!(chain.add(&written(Some("b"), &[("old", 1), ("c", 4)], mixed)), Some("b"));
+            assert_eq!(chain.add(&written(None, &[("a", 2), ("b", 3)], mixed)), None);
+            assert_eq!(names(chain), expected);
+        }
     }
 
     #[test]

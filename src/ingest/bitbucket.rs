@@ -173,8 +173,8 @@ fn push(payload: Payload<'_>, raw: &str, context: &Context<'_>) -> Result<Readin
         }
         (_, true) => {
             let words = format!(
-                "Bitbucket lists {listed} commits of a push that has more: the others are no changes yet; \
-                 `devpulse import git` adds them"
+                "Bitbucket lists {listed} commits of a push that has more: the others are no changes; \
+                 deployments have them all where a clone stands under `repositories` in the configuration"
             );
             Ok(Reading::Partial(facts, words))
         }

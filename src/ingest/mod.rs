@@ -32,6 +32,7 @@ pub mod receipt;
 mod requests;
 pub mod signature;
 pub mod source;
+mod step;
 pub mod tally;
 mod wire;
 mod writer;

@@ -1,4 +1,5 @@
-//! Pull requests as hosts tell of them that give reviews no ids, and the pushes that bring them to the main line.
+//! Pull requests as hosts tell of them that give reviews no ids, and pushes that do
+//! not say which of their commits other branches had.
 
 use super::commits::Commit;
 use super::key::key_of;
@@ -32,7 +33,7 @@ pub fn withdrawn(about: &PullRequestEvent, who: Person, at: Timestamp) -> PullRe
     PullRequestEvent { time: at, withdrawals: vec![withdrawal], ..about.clone() }
 }
 
-/// A push to the main line with its commits, whichever way round the host lists them.
+/// A push with its commits, whichever way round the host lists them.
 pub fn pushed(
     repo: &Repo<'_>,
     push: PushRef,
@@ -60,5 +61,6 @@ pub fn pushed(
         forced: false,
         commits: listed,
         partial,
+        mixed: true,
     }
 }

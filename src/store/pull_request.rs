@@ -65,7 +65,9 @@ pub(super) async fn refold(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Resu
     let mut numbers: BTreeSet<Entity> = of_kind("pull_request");
     numbers.extend(fed_by(conn, &pushes).await?);
     let left = merge_commits(conn, &numbers).await?;
-    let requests = refold_requests(conn, &numbers).await?;
+    let mut requests = refold_requests(conn, &numbers).await?;
+    let following: BTreeSet<Entity> = after(conn, &requests).await?.difference(&numbers).cloned().collect();
+    requests.extend(refold_requests(conn, &following).await?);
     let mut follow = BTreeSet::new();
     for push in &pushes {
         follow.extend(push.commits.iter().map(|commit| Entity::change(&push.repository, &commit.sha)));
@@ -209,12 +211,22 @@ async fn refold_requests(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result
             DeliveryEvent::PullRequest(event) => Some(event),
             _ => None,
         });
-        let Some(mut request) = fold_pull_request(&facts.collect::<Vec<_>>()) else { continue };
-        if let Some(head) = request.head.clone() {
-            request.add_pushed(pushed(conn, &head, request.commit_count).await?);
-        }
-        requests.push(request);
+        requests.extend(fold_pull_request(&facts.collect::<Vec<_>>()));
     }
+    if requests.iter().any(|request| uncounted(request).is_some()) {
+        // Each finds where the others ended.
+        save(conn, &requests).await?;
+    }
+    for request in &mut requests {
+        if let Some(head) = request.head.clone() {
+            request.add_pushed(pushed(conn, &head, request).await?);
+        }
+    }
+    save(conn, &requests).await?;
+    Ok(requests)
+}
+
+async fn save(conn: &mut Conn, requests: &[PullRequestState]) -> Result<(), StoreError> {
     let rows: Vec<RequestRow> = requests.iter().map(request_row).collect::<Result<_, StoreError>>()?;
     for rows in rows.chunks(MAX_BINDS / 7) {
         batch!(conn, execute, rows => diesel::insert_into(pull_request::table)
@@ -229,14 +241,59 @@ async fn refold_requests(conn: &mut Conn, entities: &BTreeSet<Entity>) -> Result
             pull_request::state.eq(excluded(pull_request::state)),
         )))?;
     }
-    Ok(requests)
+    Ok(())
+}
+
+/// The branch of a pull request whose source does not say how many commits it has: what was pushed to the
+/// branch is its own back to where the one before it ended.
+fn uncounted(request: &PullRequestState) -> Option<&Head> {
+    request.head.as_ref().filter(|_| request.commit_count.is_none())
+}
+
+/// Where the merged ones of the same branch ended that came before.
+async fn ended_before(conn: &mut Conn, request: &PullRequestState) -> Result<BTreeSet<String>, StoreError> {
+    let Some(head) = uncounted(request) else { return Ok(BTreeSet::new()) };
+    let query = || {
+        pull_request::table
+            .filter(pull_request::head_repository.eq(storable(&head.repository)))
+            .filter(pull_request::head_branch.eq(storable(&head.branch)))
+            .filter(pull_request::repository.eq(storable(&request.repository)))
+            .filter(pull_request::number.lt(number(request)))
+            .filter(pull_request::merge_commit.is_not_null())
+            .select(pull_request::head_sha)
+    };
+    let heads: Vec<Option<String>> = on_conn!(conn, |c| query().load(c).await)?;
+    Ok(heads.into_iter().flatten().collect())
+}
+
+/// Those whose commits begin where one of the merged ones ended.
+async fn after(conn: &mut Conn, requests: &[PullRequestState]) -> Result<BTreeSet<Entity>, StoreError> {
+    let mut after = BTreeSet::new();
+    for request in requests.iter().filter(|request| request.merged().is_some()) {
+        let Some(head) = uncounted(request) else { continue };
+        let query = || {
+            pull_request::table
+                .filter(pull_request::head_repository.eq(storable(&head.repository)))
+                .filter(pull_request::head_branch.eq(storable(&head.branch)))
+                .filter(pull_request::repository.eq(storable(&request.repository)))
+                .filter(pull_request::number.gt(number(request)))
+                .select(pull_request::number)
+        };
+        let numbers: Vec<i64> = on_conn!(conn, |c| query().load(c).await)?;
+        after.extend(numbers.into_iter().map(|number| Entity::pull_request(&request.repository, number)));
+    }
+    Ok(after)
+}
+
+fn number(request: &PullRequestState) -> i64 {
+    i64::try_from(request.number).unwrap_or(i64::MAX)
 }
 
 fn request_row(request: &PullRequestState) -> Result<RequestRow, StoreError> {
     let head = request.head.as_ref();
     Ok(RequestRow {
         repository: storable(&request.repository),
-        number: i64::try_from(request.number).unwrap_or(i64::MAX),
+        number: number(request),
         head_repository: head.map(|head| storable(&head.repository)),
         head_branch: head.map(|head| storable(&head.branch)),
         head_sha: head.map(|head| storable(&head.sha)),
@@ -246,8 +303,9 @@ fn request_row(request: &PullRequestState) -> Result<RequestRow, StoreError> {
 }
 
 /// What the pushes to a branch brought, up to this head.
-async fn pushed(conn: &mut Conn, head: &Head, count: Option<u64>) -> Result<Vec<Commit>, StoreError> {
-    let mut chain = Chain::new(count);
+async fn pushed(conn: &mut Conn, head: &Head, request: &PullRequestState) -> Result<Vec<Commit>, StoreError> {
+    let ended = ended_before(conn, request).await?;
+    let mut chain = Chain::new(request.commit_count);
     let mut at = Some(head.sha.clone());
     while let Some(sha) = at {
         let query = || {
@@ -255,7 +313,7 @@ async fn pushed(conn: &mut Conn, head: &Head, count: Option<u64>) -> Result<Vec<
         };
         let state: Option<String> = on_conn!(conn, |c| query().get_result(c).await.optional())?;
         let Some(state) = state else { break };
-        at = chain.add(&decode("push", &state)?).map(str::to_owned);
+        at = chain.add(&decode("push", &state)?).filter(|before| !ended.contains(*before)).map(str::to_owned);
     }
     Ok(chain.into_commits())
 }

@@ -202,7 +202,14 @@ fn pushes_and_completed_pull_requests_are_changes() {
     assert_eq!(change.authored_at.unwrap().to_string(), "2015-02-25T19:01:00Z");
     assert_eq!(change.merged_at.unwrap().to_string(), "2014-05-02T19:17:13.330958Z");
     assert!(!change.merge && changed(&with(&push(), "/resource/commits/0/comment", "Merged PR 7: x")).merge);
-    assert_eq!(why(&with(&push(), "/resource/refUpdates/0/name", "refs/heads/topic"), ""), Skip::NotMerged);
+    let topic = with(&push(), "/resource/refUpdates/0/name", "refs/heads/topic");
+    let said = events(&topic, &[]);
+    let [DeliveryEvent::Push(pushed)] = said.as_slice() else { panic!("no changes: {said:?}") };
+    assert_eq!((pushed.push.branch.as_str(), pushed.commits.len()), ("topic", 1));
+    assert_eq!(why(&with(&push(), "/resource/refUpdates/0/name", "refs/tags/v1"), ""), Skip::NotMerged);
+    let mut lost = topic;
+    lost["resource"]["refUpdates"][0]["newObjectId"] = Value::Null;
+    assert_eq!(why(&lost, ""), Skip::NotMerged, "nobody could find it");
     let mut several = push();
     several["resource"]["refUpdates"] = json!([{"name": "refs/heads/master"}, {"name": "refs/heads/topic"}]);
     assert_eq!(why(&several, ""), Skip::NotMerged);
@@ -219,6 +226,17 @@ fn pushes_and_completed_pull_requests_are_changes() {
         told(&with(&pull_request(), "/resource/status", "abandoned")).status,
         Some(Status::Closed { .. })
     ));
+}
+
+#[test]
+fn a_pull_request_names_the_head_of_its_branch_unless_a_fork_has_it() {
+    let mut body = pull_request();
+    body["resource"]["lastMergeSourceCommit"] = json!({"commitId": "53d54ac915144006c2c9e90d2c7d3880920db49c"});
+    let head = told(&body).head.unwrap();
+    assert_eq!((head.repository.as_str(), head.branch.as_str()), ("Fabrikam/Fabrikam", "mytopic"));
+    assert_eq!(head.sha, "53d54ac915144006c2c9e90d2c7d3880920db49c");
+    body["resource"]["forkSource"] = json!({"name": "refs/heads/mytopic", "repository": {"name": "Fork"}});
+    assert_eq!(told(&body).head, None);
 }
 
 fn told(body: &Value) -> PullRequestEvent {

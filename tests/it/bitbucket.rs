@@ -95,7 +95,7 @@ fn deployed(facts: &[Fact]) -> DeploymentEvent {
 #[test]
 fn a_push_to_a_main_branch_is_merged_and_says_when_it_lists_too_little() {
     let Ok(Reading::Partial(facts, words)) = read("repo:push", &push(), &[]) else { panic!("Bitbucket lists five") };
-    assert!(words.contains("lists 2 commits"), "{words}");
+    assert!(words.contains("lists 2 commits") && words.contains("a clone stands under `repositories`"), "{words}");
     let changes: Vec<_> = facts.iter().map(|fact| serde_json::to_value(&fact.event).unwrap()).collect();
     assert_eq!((&changes[2]["type"], &changes[2]["partial"]), (&json!("push"), &json!(true)));
     let listed = changes[2]["commits"].as_array().unwrap();

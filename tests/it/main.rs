@@ -51,6 +51,7 @@ mod metrics_page;
 mod notify;
 mod openapi;
 mod opsgenie;
+mod originals;
 mod outages;
 mod pagerduty;
 mod permutations;

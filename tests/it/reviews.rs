@@ -11,19 +11,19 @@ use crate::support::github::hex_signature;
 
 const SECRET: &str = "It's a Secret to Everybody";
 
-async fn start(url: &str) -> DevPulse {
+pub async fn start(url: &str) -> DevPulse {
     let secret = format!("{{secret: \"{SECRET}\"}}");
     DevPulse::start(url, &format!("sources: {{gitlab: {secret}, bitbucket: {secret}, azure_devops: {secret}}}\n")).await
 }
 
 /// A delivery: whose it is, what its header calls it, and its body.
-type Delivery = (&'static str, &'static str, Value);
+pub type Delivery = (&'static str, &'static str, Value);
 
-fn sha(name: &str) -> String {
+pub fn sha(name: &str) -> String {
     format!("{name:0<40}")
 }
 
-fn at(day: &str) -> String {
+pub fn at(day: &str) -> String {
     format!("2026-01-{day}:00Z")
 }
 
@@ -130,7 +130,7 @@ fn week(run: &str) -> Vec<Delivery> {
     [gitlab(run), bitbucket(run), azure_devops(run)].concat()
 }
 
-async fn tell(devpulse: &DevPulse, (source, event, body): &Delivery) {
+pub async fn tell(devpulse: &DevPulse, (source, event, body): &Delivery) {
     let text = body.to_string();
     let request =
         devpulse.request("POST", &format!("/api/v1/webhooks/{source}")).header("content-type", "application/json");

@@ -14,9 +14,9 @@ pub const SOURCE: Source = Source { name: "azure_devops", title: "Azure DevOps" 
 /// Take a service hook of Azure DevOps in
 ///
 /// Stages, classic releases and builds that `sources.azure_devops.deployment_stages` names are
-/// deployments; pushes to the default branch and completed pull requests are changes, comments and votes
-/// their reviews. Service hooks prove
-/// themselves by basic authentication: the password is `sources.azure_devops.secret`, with any name.
+/// deployments; pushes to the default branch and completed pull requests are changes, pushes to other branches
+/// their original commits, comments and votes their reviews. Service hooks prove themselves by basic
+/// authentication: the password is `sources.azure_devops.secret`, with any name.
 #[utoipa::path(
     tag = "events",
     security(()),

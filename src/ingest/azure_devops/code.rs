@@ -1,4 +1,4 @@
-//! `git.push`: what was merged to the default branch.
+//! `git.push`: what was merged to the default branch, and what was written for it on other branches.
 
 use super::{Context, Named, SOURCE, name};
 use crate::event::{ChangeEvent, DeliveryEvent, PushRef};
@@ -13,6 +13,9 @@ use crate::ingest::wire::{Field, Raw, Text, object, read};
 use crate::time::Timestamp;
 
 type List<T> = Vec<Field<T>>;
+
+/// What stands before the name of a branch.
+pub(super) const HEADS: &str = "refs/heads/";
 
 object! {
     pub struct Push<'a> {
@@ -75,10 +78,10 @@ pub fn push(push: Push<'_>, event_body: &str, context: &Context<'_>) -> Result<R
         return Ok(Reading::skipped(Skip::NotMerged, words));
     };
     let branch = update.name.clone().needed("/resource/refUpdates/0/name", NAME, "which branch was pushed?")?;
-    if branch != default {
-        let words = format!("{branch} is not the default branch {default}: its commits are not merged");
-        return Ok(Reading::skipped(Skip::NotMerged, words));
-    }
+    let merged = branch == default;
+    let Some(own_name) = branch.strip_prefix(HEADS).map(str::to_owned) else {
+        return Ok(Reading::skipped(Skip::NotMerged, format!("{branch} is not a branch")));
+    };
     let pushed_at = push.date.moment("/resource/date")?.unwrap_or(context.received_at);
     let commits = match push.commits {
         Field::Absent => Vec::new(),
@@ -91,19 +94,23 @@ pub fn push(push: Push<'_>, event_body: &str, context: &Context<'_>) -> Result<R
     let head = update.new.clone().within("/resource/refUpdates/0/newObjectId", SHA)?;
     let before = update.old.clone().within("/resource/refUpdates/0/oldObjectId", SHA)?;
     let before = before.filter(|sha| sha.bytes().any(|byte| byte != b'0')).map(Text::into_owned);
-    let name = branch.strip_prefix("refs/heads/").unwrap_or(&branch).to_owned();
-    let push = head.map(|head| PushRef { branch: name, head: head.into_owned() });
+    let push = head.map(|head| PushRef { branch: own_name, head: head.into_owned() });
     let mut read = Vec::new();
     for (i, raw) in commits.into_iter().enumerate() {
         read.push(commit(i, raw)?);
     }
-    let changes = read.iter().map(|(raw, commit)| change(raw, commit, push.as_ref(), pushed_at, &repo));
+    let landed = read.iter().filter(|_| merged);
+    let changes = landed.map(|(raw, commit)| change(raw, commit, push.as_ref(), pushed_at, &repo));
     let mut facts: Vec<Fact> = changes.collect();
     if let Some(push) = push {
         let parts = [SOURCE, "pushed", repo.name.as_str(), &push.branch.clone(), &push.head.clone()];
         let commits: Vec<Commit> = read.into_iter().map(|(_, commit)| commit).collect();
         let event = pushed(&repo, push, before, pushed_at, &commits, false);
         facts.push(fact_known_by(&parts, DeliveryEvent::Push(event), event_body));
+    }
+    if facts.is_empty() {
+        let words = format!("{branch} is not the default branch {default}, and its update does not say where it is");
+        return Ok(Reading::skipped(Skip::NotMerged, words));
     }
     Ok(Reading::Facts(facts))
 }

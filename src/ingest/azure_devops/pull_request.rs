@@ -1,8 +1,8 @@
 //! `git.pullrequest.*` and comments: when it was opened, commented on, voted on and completed.
 
-use super::code::{Repository, default_branch, repo};
+use super::code::{HEADS, Repository, default_branch, repo};
 use super::{Context, Event};
-use crate::event::pull_request::{Status, Withdrawal};
+use crate::event::pull_request::{Head, Status, Withdrawal};
 use crate::event::{DeliveryEvent, PullRequestEvent};
 use crate::ingest::commits;
 use crate::ingest::fault::{Fault, ID, NAME, SHA};
@@ -11,7 +11,7 @@ use crate::ingest::lenient::text;
 use crate::ingest::place::Repo;
 use crate::ingest::requests::{Person, review, reviewed};
 use crate::ingest::source::{Reading, Skip};
-use crate::ingest::wire::{Field, Text, object};
+use crate::ingest::wire::{Field, Raw, Text, object};
 use crate::time::Timestamp;
 
 /// A vote of this or more approves; 0 is none, those below are against it.
@@ -22,6 +22,9 @@ object! {
         id: "pullRequestId" u64,
         status: "status" Text<'a>,
         author: "createdBy" Identity<'a>,
+        source: "sourceRefName" Text<'a>,
+        source_commit: "lastMergeSourceCommit" Hash<'a>,
+        fork: "forkSource" Raw<'a>,
         target: "targetRefName" Text<'a>,
         creation_date: "creationDate" Text<'a>,
         closed_date: "closedDate" Text<'a>,
@@ -88,10 +91,22 @@ pub fn pull_request(request: Request<'_>, event: &Event<'_>, context: &Context<'
             facts.push(fact(DeliveryEvent::Change(change), Some(*at), context.received_at, event.body)?);
         }
     }
-    let mut told = PullRequestEvent { status: Some(status), ..about };
+    let mut told = PullRequestEvent { status: Some(status), head: head(&request, &repo)?, ..about };
     votes(&mut told, request.reviewers, time.min(event.time))?;
     facts.push(fact(DeliveryEvent::PullRequest(told), Some(time), context.received_at, event.body)?);
     Ok(Reading::Facts(facts))
+}
+
+/// The branch that it asks to be merged; `None` where that is a fork's, whose pushes nobody tells of.
+fn head(request: &Request<'_>, repo: &Repo<'_>) -> Result<Option<Head>, Fault> {
+    let (Field::Given(commit), Field::Absent) = (&request.source_commit, &request.fork) else {
+        return Ok(None);
+    };
+    let branch = request.source.clone().within("/resource/sourceRefName", NAME)?;
+    let branch = branch.as_deref().and_then(|branch| branch.strip_prefix(HEADS));
+    let sha = commit.id.clone().within("/resource/lastMergeSourceCommit/commitId", SHA)?;
+    let (Some(branch), Some(sha)) = (branch, sha) else { return Ok(None) };
+    Ok(Some(Head { repository: repo.name.clone(), branch: branch.to_owned(), sha: sha.into_owned() }))
 }
 
 /// Every message has all votes, and not when they were given: not after it.

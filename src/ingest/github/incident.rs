@@ -11,17 +11,9 @@ use crate::ingest::key::fact;
 use crate::ingest::lenient::{text, url};
 use crate::ingest::place::Repo;
 use crate::ingest::source::{Reading, Skip};
+use crate::ingest::step::Step;
 use crate::ingest::wire::{Field, Text};
 use crate::time::Timestamp;
-
-/// What an action means for the incident: a status, when, and how it ended.
-#[derive(Clone, Copy)]
-struct Step {
-    status: IncidentStatus,
-    /// `None`: the time of receipt.
-    time: Option<Timestamp>,
-    resolution: Option<&'static str>,
-}
 
 pub fn issue(payload: IssuePayload<'_>, raw: &str, context: &Context<'_>) -> Result<Reading, Fault> {
     let action = payload.action.needed("/action", NAME, "what happened to the issue?")?;
@@ -63,27 +55,21 @@ fn names(issue: &Issue<'_>) -> Vec<String> {
 fn steps(action: &str, issue: &Issue<'_>) -> Result<Vec<Step>, Fault> {
     let at = |name: &str, field: &Field<Text<'_>>| {
         let time = field.clone().moment(format_args!("/issue/{name}"))?;
-        time.map(Some).ok_or_else(|| Fault::new(format_args!("/issue/{name}"), "is missing: when was that?"))
+        time.ok_or_else(|| Fault::new(format_args!("/issue/{name}"), "is missing: when was that?"))
     };
-    let step = |status, time| Step { status, time, resolution: None };
-    let resolved = |time| Step { status: IncidentStatus::Resolved, time, resolution: Some("closed") };
-    let withdrawn = |time, how| Step { status: IncidentStatus::Withdrawn, time, resolution: Some(how) };
+    let created = || at("created_at", &issue.created_at);
+    let updated = || at("updated_at", &issue.updated_at);
+    let closed = || at("closed_at", &issue.closed_at);
     Ok(match action {
-        "opened" => vec![step(IncidentStatus::Opened, at("created_at", &issue.created_at)?)],
-        // Labelled in hindsight: the whole story is known.
-        "labeled" if text(issue.state.clone()) == "closed" => vec![
-            step(IncidentStatus::Opened, at("created_at", &issue.created_at)?),
-            resolved(at("closed_at", &issue.closed_at)?),
-            // Once more, should the label have been taken away in between.
-            resolved(at("updated_at", &issue.updated_at)?),
-        ],
-        "labeled" => vec![step(IncidentStatus::Opened, at("updated_at", &issue.updated_at)?)],
-        "reopened" => vec![step(IncidentStatus::Reopened, at("updated_at", &issue.updated_at)?)],
-        "closed" => vec![resolved(at("closed_at", &issue.closed_at)?)],
-        "unlabeled" => vec![withdrawn(at("updated_at", &issue.updated_at)?, "unlabeled")],
+        "opened" => vec![Step::new(IncidentStatus::Opened, created()?)],
+        "labeled" if text(issue.state.clone()) == "closed" => Step::in_hindsight(created()?, closed()?, updated()?),
+        "labeled" => vec![Step::new(IncidentStatus::Opened, updated()?)],
+        "reopened" => vec![Step::new(IncidentStatus::Reopened, updated()?)],
+        "closed" => vec![Step::resolved(closed()?)],
+        "unlabeled" => vec![Step::withdrawn(Some(updated()?), "unlabeled")],
         // GitHub does not say when. A transferred issue is an incident of where it went.
-        "deleted" => vec![withdrawn(None, "deleted")],
-        "transferred" => vec![withdrawn(None, "transferred")],
+        "deleted" => vec![Step::withdrawn(None, "deleted")],
+        "transferred" => vec![Step::withdrawn(None, "transferred")],
         _ => Vec::new(),
     })
 }

@@ -72,6 +72,7 @@ pub fn push(payload: PushPayload<'_>, raw: &str, context: &Context<'_>) -> Resul
             forced: payload.forced == Field::Given(true),
             commits: commits.into_iter().map(|(_, commit)| of_push(commit)).collect(),
             partial,
+            mixed: false,
         };
         facts.push(fact(DeliveryEvent::Push(event), pushed_at, context.received_at, raw)?);
     }

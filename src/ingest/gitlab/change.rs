@@ -1,4 +1,4 @@
-//! `push`: what was merged to the default branch.
+//! `push`: what was merged to the default branch, and what was written for it on other branches.
 
 use super::{Context, Project, project, repo};
 use crate::event::{ChangeEvent, DeliveryEvent, PushRef};
@@ -22,7 +22,7 @@ object! {
     }
 }
 
-/// Commits pushed to the default branch are merged; others are not yet, whatever they are.
+/// Commits pushed to the default branch are merged; others are the beginnings of merge requests.
 pub fn push(payload: Push<'_>, raw: &str, context: &Context<'_>) -> Result<Reading, Fault> {
     let skipped = |words: String| Ok(Reading::skipped(Skip::NotMerged, words));
     let git_ref = payload.git_ref.needed("/ref", NAME, "which branch was pushed?")?;
@@ -34,9 +34,7 @@ pub fn push(payload: Push<'_>, raw: &str, context: &Context<'_>) -> Result<Readi
     };
     let project = project(payload.project)?;
     let default = default_branch(&project)?;
-    if branch != default {
-        return skipped(format!("{branch} is not the default branch {default}: its commits are not merged"));
-    }
+    let merged = branch == default;
     let repo = repo(&project, context)?;
     let commits = payload.commits.required("/commits", "a push lists its commits")?;
     if commits.is_empty() {
@@ -51,7 +49,8 @@ pub fn push(payload: Push<'_>, raw: &str, context: &Context<'_>) -> Result<Readi
     for (i, raw) in commits.into_iter().enumerate() {
         read.push(commits::listed(raw, &format!("/commits/{i}"))?);
     }
-    let changes = read.iter().map(|(raw, commit)| change(raw, commit.clone(), push.as_ref(), &repo, context));
+    let landed = read.iter().filter(|_| merged);
+    let changes = landed.map(|(raw, commit)| change(raw, commit.clone(), push.as_ref(), &repo, context));
     let mut facts: Vec<Fact> = changes.collect();
     if let Some(push) = push {
         let before = payload.before.within("/before", SHA)?.filter(|sha| sha.bytes().any(|byte| byte != b'0'));
@@ -62,12 +61,17 @@ pub fn push(payload: Push<'_>, raw: &str, context: &Context<'_>) -> Result<Readi
         let event = pushed(&repo, push, before, context.received_at, &commits, total > listed);
         facts.push(fact_known_by(&parts, DeliveryEvent::Push(event), raw));
     }
+    if facts.is_empty() {
+        return skipped(format!("{branch} is not the default branch {default}, and /after does not say where it is"));
+    }
     if total > listed {
-        let words = format!(
-            "GitLab lists {listed} of the push's {total} commits: the others are no changes yet; \
-             `devpulse import git` adds them"
-        );
-        return Ok(Reading::Partial(facts, words));
+        let others = if merged {
+            "the others are no changes; deployments have them all where a clone stands under `repositories` in the \
+             configuration"
+        } else {
+            "when the others were written is not known"
+        };
+        return Ok(Reading::Partial(facts, format!("GitLab lists {listed} of the push's {total} commits: {others}")));
     }
     Ok(Reading::Facts(facts))
 }

@@ -2,10 +2,13 @@
 
 use super::{Context, Project, project, repo};
 use crate::event::{DeliveryEvent, EntityKey, IncidentEvent, IncidentStatus};
+use crate::ingest::committer::Fact;
 use crate::ingest::fault::{Fault, NAME, TITLE};
 use crate::ingest::key::fact;
 use crate::ingest::lenient::{fitting, text, url};
+use crate::ingest::place::Repo;
 use crate::ingest::source::{Reading, Skip};
+use crate::ingest::step::Step;
 use crate::ingest::wire::{Field, Text, object};
 use crate::time::Timestamp;
 
@@ -22,6 +25,7 @@ object! {
         iid: "iid" u64,
         kind: "type" Text<'a>,
         action: "action" Text<'a>,
+        state: "state" Text<'a>,
         title: "title" Text<'a>,
         url: "url" Text<'a>,
         severity: "severity" Text<'a>,
@@ -61,30 +65,52 @@ pub fn work_item(payload: Payload<'_>, kind: &str, raw: &str, context: &Context<
         return Ok(Reading::skipped(Skip::NotAnIncident, words));
     }
     let action = item.action.clone().within("/object_attributes/action", NAME)?.unwrap_or_default();
+    let relabelled = match (labelled_before, labelled) {
+        _ if by_type => Relabelled::No,
+        (false, true) => Relabelled::Became,
+        (true, false) => Relabelled::Ceased,
+        _ => Relabelled::No,
+    };
+    let steps = steps(&action, relabelled, &item)?;
+    if steps.is_empty() {
+        return Ok(Reading::skipped(Skip::NoChange, format!("{action} changes nothing about the incident")));
+    }
+    let repo = repo(&project(payload.project.clone())?, context)?;
+    let facts = steps.into_iter().map(|step| incident(&step, &item, &labels, &repo, raw, context));
+    Ok(Reading::Facts(facts.collect::<Result<_, _>>()?))
+}
+
+/// What the message did to the labels that make an issue an incident.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Relabelled {
+    No,
+    Became,
+    Ceased,
+}
+
+fn steps(action: &str, relabelled: Relabelled, item: &Item<'_>) -> Result<Vec<Step>, Fault> {
     let moment = |name: &str, field: &Field<Text<'_>>| field.clone().moment(format_args!("/object_attributes/{name}"));
     let needed = |name: &str, field: &Field<Text<'_>>| {
         let at = format!("/object_attributes/{name}");
         moment(name, field)?.ok_or_else(|| Fault::new(at, "is missing: when was that?"))
     };
-    let acknowledged = text(item.escalation_status.clone()) == "acknowledged";
-    let (status, time) = match &*action {
-        "open" => (IncidentStatus::Opened, needed("created_at", &item.created_at)?),
-        "close" => {
-            let closed = moment("closed_at", &item.closed_at)?;
-            (IncidentStatus::Resolved, closed.map_or_else(|| needed("updated_at", &item.updated_at), Ok)?)
+    let created = || needed("created_at", &item.created_at);
+    let updated = || needed("updated_at", &item.updated_at);
+    let closed = || moment("closed_at", &item.closed_at)?.map_or_else(updated, Ok);
+    Ok(match action {
+        _ if relabelled == Relabelled::Ceased => vec![Step::withdrawn(Some(updated()?), "unlabeled")],
+        "open" => vec![Step::new(IncidentStatus::Opened, created()?)],
+        "close" => vec![Step::resolved(closed()?)],
+        "reopen" => vec![Step::new(IncidentStatus::Reopened, updated()?)],
+        "update" if relabelled == Relabelled::Became && text(item.state.clone()) == "closed" => {
+            Step::in_hindsight(created()?, closed()?, updated()?)
         }
-        "reopen" => (IncidentStatus::Reopened, needed("updated_at", &item.updated_at)?),
-        "update" if !by_type && labelled && !labelled_before => {
-            (IncidentStatus::Opened, needed("updated_at", &item.updated_at)?)
+        "update" if relabelled == Relabelled::Became => vec![Step::new(IncidentStatus::Opened, updated()?)],
+        "update" if text(item.escalation_status.clone()) == "acknowledged" => {
+            vec![Step::new(IncidentStatus::Acknowledged, updated()?)]
         }
-        "update" if !by_type && !labelled => (IncidentStatus::Resolved, needed("updated_at", &item.updated_at)?),
-        "update" if acknowledged => (IncidentStatus::Acknowledged, needed("updated_at", &item.updated_at)?),
-        other => {
-            return Ok(Reading::skipped(Skip::NoChange, format!("{other} changes nothing about the incident")));
-        }
-    };
-    let started_at = moment("created_at", &item.created_at)?;
-    incident(&payload.project, &item, &labels, (status, time, started_at), raw, context)
+        _ => Vec::new(),
+    })
 }
 
 fn names(labels: &Field<List<Label<'_>>>) -> Vec<String> {
@@ -97,25 +123,26 @@ fn names(labels: &Field<List<Label<'_>>>) -> Vec<String> {
 }
 
 fn incident(
-    of: &Field<Project<'_>>,
+    step: &Step,
     item: &Item<'_>,
     labels: &[String],
-    (status, time, started_at): (IncidentStatus, Timestamp, Option<Timestamp>),
+    repo: &Repo<'_>,
     raw: &str,
     context: &Context<'_>,
-) -> Result<Reading, Fault> {
-    let repo = repo(&project(of.clone())?, context)?;
+) -> Result<Fact, Fault> {
     let number = item.iid.clone().required("/object_attributes/iid", "which work item is it?")?;
     let hints: Vec<&str> = labels.iter().map(String::as_str).collect();
+    let attributes = step.resolution.map(|how| ("resolution".to_owned(), how.to_owned()));
     let key = EntityKey { source: repo.source(), id: number.to_string() };
     let event = IncidentEvent {
         service: Some(repo.service(&hints)),
         // Whenever somebody called it an incident: it began when it was written down.
-        started_at,
+        started_at: item.created_at.clone().moment("/object_attributes/created_at")?,
         severity: fitting(&item.severity, NAME).filter(|severity| severity != "unknown"),
         title: fitting(&item.title, TITLE),
         url: url(std::slice::from_ref(&item.url)),
-        ..IncidentEvent::new(key, time, status)
+        attributes: attributes.into_iter().collect(),
+        ..IncidentEvent::new(key, Timestamp::default(), step.status)
     };
-    Ok(Reading::Facts(vec![fact(DeliveryEvent::Incident(event), Some(time), context.received_at, raw)?]))
+    fact(DeliveryEvent::Incident(event), step.time, context.received_at, raw)
 }

@@ -2,7 +2,7 @@
 
 use super::change::default_branch;
 use super::{Context, Project, project, repo};
-use crate::event::pull_request::Status;
+use crate::event::pull_request::{Head, Status};
 use crate::event::{DeliveryEvent, PullRequestEvent};
 use crate::ingest::commits;
 use crate::ingest::fault::{Fault, NAME, SHA};
@@ -38,6 +38,8 @@ object! {
         iid: "iid" u64,
         author: "author_id" u64,
         action: "action" Text<'a>,
+        source: "source" Project<'a>,
+        source_branch: "source_branch" Text<'a>,
         target_branch: "target_branch" Text<'a>,
         created_at: "created_at" Text<'a>,
         updated_at: "updated_at" Text<'a>,
@@ -84,6 +86,7 @@ pub fn merge_request(
     let project = project(payload.project)?;
     let repo = repo(&project, context)?;
     let about = about(&request, &repo, "/object_attributes")?;
+    let head = head(&request)?;
     let at = "/object_attributes/updated_at";
     let updated_at = request.updated_at.clone().moment(at)?;
     let status = match &*action {
@@ -96,7 +99,7 @@ pub fn merge_request(
         "close" => Status::Closed { at: updated_at.ok_or_else(|| Fault::new(at, "is missing: when was it closed?"))? },
         "merge" => {
             let merged_at = updated_at.ok_or_else(|| Fault::new(at, "is missing: when was it merged?"))?;
-            return merged(about, request, merged_at, &project, (raw, context, &repo));
+            return merged(PullRequestEvent { head, ..about }, request, merged_at, &project, (raw, context, &repo));
         }
         other => {
             let words = format!("{other} says nothing about how far the merge request is");
@@ -104,7 +107,7 @@ pub fn merge_request(
         }
     };
     let ready_at = updated_at.filter(|_| ready);
-    let event = PullRequestEvent { status: Some(status), ready_at, ..about };
+    let event = PullRequestEvent { status: Some(status), ready_at, head, ..about };
     Ok(Reading::Facts(vec![fact(DeliveryEvent::PullRequest(event), updated_at, context.received_at, raw)?]))
 }
 
@@ -114,6 +117,18 @@ fn about(request: &MergeRequest<'_>, repo: &Repo<'_>, at: &str) -> Result<PullRe
     let opened_at = request.created_at.clone().moment(format_args!("{at}/created_at"))?;
     let author = request.author.clone().optional(format_args!("{at}/author_id"))?.map(|id| id.to_string());
     Ok(PullRequestEvent { author, opened_at, ..PullRequestEvent::of(repo.source(), repo.name.clone(), number) })
+}
+
+/// The branch that it asks to be merged; `None` where its project is gone.
+fn head(request: &MergeRequest<'_>) -> Result<Option<Head>, Fault> {
+    let at = "/object_attributes";
+    let (Field::Given(source), Field::Given(last)) = (&request.source, &request.last_commit) else { return Ok(None) };
+    let within = format!("{at}/source/path_with_namespace");
+    let repository = source.path_with_namespace.clone().within(within, NAME)?;
+    let branch = request.source_branch.clone().within(format_args!("{at}/source_branch"), NAME)?;
+    let sha = last.id.clone().within(format_args!("{at}/last_commit/id"), SHA)?;
+    let (Some(repository), Some(branch), Some(sha)) = (repository, branch, sha) else { return Ok(None) };
+    Ok(Some(Head { repository: repository.into_owned(), branch: branch.into_owned(), sha: sha.into_owned() }))
 }
 
 /// The change that it became, where GitLab names one that the merge made; a fast-forward is told by

@@ -61,6 +61,17 @@ fn a_merged_request_tells_its_times() {
     );
 }
 
+#[test]
+fn a_merge_request_names_the_head_of_its_branch() {
+    let mut body = acted("open", 51);
+    assert_eq!(told(&body, NOW).head, None, "the project that had it is gone");
+    // As documented; a fork's has the path of the fork.
+    body["object_attributes"]["source"] = json!({"name": "Awesome Project", "path_with_namespace": "awesome_space/awesome_project", "default_branch": "master"});
+    let head = told(&body, NOW).head.unwrap();
+    assert_eq!((head.repository.as_str(), head.branch.as_str()), ("awesome_space/awesome_project", "ms-viewport"));
+    assert_eq!(head.sha, "da1560886d4f094c3e6c9ef40349f7d38b5d27d7");
+}
+
 /// What a squash or a fast-forward became, and that nothing else is claimed to be a change.
 #[test]
 fn only_what_the_merge_made_is_a_change() {
