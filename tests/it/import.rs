@@ -73,6 +73,28 @@ async fn tags_are_deployments_with_the_commits_they_brought() {
     assert!(!ok && text.contains("not a git repository"), "{text}");
 }
 
+/// More commits than one event may name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_release_keeps_all_its_commits() {
+    const COMMITS: usize = 12_003;
+    let database = Database::sqlite().await;
+    let devpulse = DevPulse::start(&database.url, "").await;
+    let repository = Repository::new();
+    repository.commit("first", "2026-01-05T10:00:00Z");
+    repository.git(&["tag", "-a", "-m", "first", "v1"], "2026-01-05T12:00:00Z");
+    repository.commits(COMMITS, 1_767_628_800);
+    repository.git(&["tag", "-a", "-m", "second", "v2"], "2026-01-06T12:00:00Z");
+    let path = repository.path().to_str().unwrap();
+    let import = ["import", "git", path, "--service", "checkout", "--repository", "acme/checkout"];
+    let (ok, text) = run(&devpulse, &import);
+    assert!(ok && text.contains("4 events accepted"), "v1, and v2 in three messages: {text}");
+    let dora = devpulse.get("/api/v1/dora?service=checkout&from=2026-01-01T00:00:00Z&to=2026-02-01T00:00:00Z").await;
+    let n = |metric: &str| dora["metrics"][metric]["n"].as_u64().unwrap();
+    assert_eq!((n("change_lead_time"), n("deployment_frequency")), (u64::try_from(COMMITS).unwrap(), 2), "{dora:#}");
+    let (ok, text) = run(&devpulse, &import);
+    assert!(ok && text.contains("0 events accepted, 4 known before"), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_a_table_are_events() {
     let database = Database::sqlite().await;
