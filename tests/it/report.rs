@@ -206,6 +206,23 @@ async fn markdown_has_tables_that_no_name_breaks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_api_can_be_asked_has_an_option_of_its_name() {
+    let database = Database::sqlite().await;
+    let devpulse = DevPulse::start(&database.url, "").await;
+    let api = devpulse.get("/api/openapi.json").await;
+    let parameters = api["paths"]["/api/v1/dora"]["get"]["parameters"].as_array().unwrap();
+    assert!(parameters.len() >= 13, "{parameters:#?}");
+    for command in ["report", "compare", "explain"] {
+        let help = devpulse.ask(&[command, "--help"]);
+        for parameter in parameters {
+            let name = parameter["name"].as_str().unwrap().replace('_', "-");
+            let option = format!("--{name}");
+            assert!(help.split_whitespace().any(|word| word == option), "{command} has no {option}: {help}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_report_can_be_written_to_a_file() {
     let (_database, devpulse) = story().await;
     let folder = tempfile::tempdir().unwrap();
@@ -227,6 +244,10 @@ async fn a_report_can_be_written_to_a_file() {
     assert!(code == Some(1) && said.contains("/nowhere/report cannot be written"), "{said}");
     let (code, said) = run(&["report", "--service", "chekout"]);
     assert!(code == Some(1) && said.contains("did you mean `checkout`?"), "{said}");
+    let (code, said) = run(&["report", "--lead-time-from", "commited"]);
+    assert!(code == Some(1) && said.contains("`--lead-time-from` must be one of authored, committed"), "{said}");
+    let (code, said) = run(&["report", "--percentile", "101"]);
+    assert!(code == Some(1) && said.contains("`--percentile` must be a number from 0 to 100, or mean"), "{said}");
     let (code, said) = run(&["report", "--service", "checkout", "--by", "team"]);
     assert!(code == Some(1) && said.contains("exclude each other"), "{said}");
 }
