@@ -35,7 +35,7 @@ pub struct Selection {
     /// Which percentile of times is shown, from 0 to 100, or `mean`; 50 without it
     #[arg(long)]
     pub percentile: Option<String>,
-    /// Where lead time begins: authored, committed, merged or first_commit_of_pull_request; authored
+    /// Where lead time begins: authored, committed, merged or `first_commit_of_pull_request`; authored
     /// without it
     #[arg(long)]
     pub lead_time_from: Option<String>,
