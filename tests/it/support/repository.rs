@@ -44,11 +44,11 @@ impl Repository {
     #[track_caller]
     pub fn commits(&self, n: usize, at: u64) {
         let head = self.head();
-        let mut stream = String::new();
-        for i in 0..n {
+        let commit = |i| {
             let from = if i == 0 { format!("from {head}\n") } else { String::new() };
-            stream += &format!("commit refs/heads/main\ncommitter a <a@example.com> {at} +0000\ndata 1\nx\n{from}\n");
-        }
+            format!("commit refs/heads/main\ncommitter a <a@example.com> {at} +0000\ndata 1\nx\n{from}\n")
+        };
+        let stream: String = (0..n).map(commit).collect();
         let mut command = Command::new("git");
         command.current_dir(self.path()).args(["fast-import", "--quiet"]).stdin(Stdio::piped());
         let mut git = command.spawn().unwrap();
