@@ -194,6 +194,9 @@ async fn stages_and_what_is_not_over_are_said_to_people_too() {
         assert!(markdown.contains(&format!("\n- {line}\n")), "{line} is not in {markdown}");
         assert!(html.contains(&format!("<dt>{label}</dt><dd>{words}</dd>")), "{label} {words} is not in {html}");
     }
+    for form in [&text, &html, &markdown] {
+        assert!(form.contains("Change lead time: 1 no changes known") && !form.contains(": 1 open"), "{form}");
+    }
     let csv = one(&["--format", "csv"]);
     let mut reader = csv::Reader::from_reader(csv.as_bytes());
     let rows: Vec<BTreeMap<String, String>> = reader.deserialize().map(Result::unwrap).collect();

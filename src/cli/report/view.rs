@@ -61,8 +61,15 @@ impl View {
     pub fn of(report: &Report) -> Self {
         let summary = &report.summary;
         let whole = || summary.metrics.iter();
-        let excluded = whole().filter(|(_, figure)| !figure.excluded.is_empty());
-        let excluded = excluded.map(|(metric, figure)| format!("{}: {}", title(*metric), figure.excluded_words()));
+        // What is open is among the details, with its age.
+        let closed = |figure: &Figure| {
+            let mut closed = figure.clone();
+            closed.excluded.remove("open");
+            closed.excluded_words()
+        };
+        let excluded = whole().map(|(metric, figure)| (title(*metric), closed(figure)));
+        let excluded = excluded.filter(|(_, words)| !words.is_empty());
+        let excluded = excluded.map(|(title, words)| format!("{title}: {words}"));
         let details = whole().flat_map(|(metric, figure)| {
             let one = |(label, words): (&str, String)| format!("{}, {}: {words}", title(*metric), label.to_lowercase());
             figure.details(*metric).into_iter().map(one)
