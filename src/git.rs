@@ -90,8 +90,8 @@ pub struct Commit {
 /// What is wanted of the commits between two.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
-    /// At most so many, newest first.
-    pub most: usize,
+    /// At most so many, newest first; all of them without it.
+    pub most: Option<usize>,
     /// Only those that touch one of git's pathspecs; all of them without any.
     pub pathspecs: &'a [String],
     pub paths: bool,
@@ -176,9 +176,11 @@ impl<'a> Git<'a> {
     /// # Errors
     /// As of [`Self::ask`]; git refuses commits that it does not have.
     pub async fn between(&self, from: &str, to: &str, wanted: Wanted<'_>) -> Result<Vec<Commit>, GitError> {
-        let (range, most) = (format!("{from}..{to}"), format!("--max-count={}", wanted.most));
+        let range = format!("{from}..{to}");
+        let most = wanted.most.map(|most| format!("--max-count={most}"));
         let format = format!("--format={COMMIT}%H%x09%at%x09%ct");
-        let mut arguments = vec!["log", "-z", "--no-merges", &format, &most];
+        let mut arguments = vec!["log", "-z", "--no-merges", &format];
+        arguments.extend(most.as_deref());
         if wanted.paths {
             arguments.extend(["--name-only", "--no-renames", "--no-ext-diff", "--no-textconv"]);
         }

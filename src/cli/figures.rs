@@ -26,6 +26,39 @@ pub struct Figure {
     pub excluded: BTreeMap<String, u64>,
     /// Not restored or resolved at the window's end.
     pub open: Option<u64>,
+    pub oldest_open_seconds: Option<f64>,
+    /// Beside a mean.
+    pub median: Option<f64>,
+    /// Deployments whose changes are not all known.
+    pub partial: Option<u64>,
+    pub stages: Option<Stages>,
+}
+
+/// A change's way to its deployment, where pull requests are known.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Stages {
+    coding: Stage,
+    pick_up: Stage,
+    review: Stage,
+    merge_to_deploy: Stage,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Stage {
+    pub value: Option<f64>,
+    pub n: u64,
+}
+
+impl Stages {
+    /// In the order of the way.
+    pub const fn all(&self) -> [(&'static str, &Stage); 4] {
+        [
+            ("coding", &self.coding),
+            ("pick-up", &self.pick_up),
+            ("review", &self.review),
+            ("merge to deploy", &self.merge_to_deploy),
+        ]
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -136,6 +169,27 @@ impl Figure {
         self.excluded.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 
+    /// What single metrics say besides, each with its label.
+    pub fn details(&self, metric: Metric) -> Vec<(&'static str, String)> {
+        let some = |n: Option<u64>| n.filter(|n| *n > 0);
+        let stage = |(name, stage): (&str, &Stage)| {
+            stage.value.map_or_else(
+                || format!("{name} {NONE}"),
+                |value| format!("{name} {} ({})", words(metric, value), stage.n),
+            )
+        };
+        let stages = self.stages.as_ref().map(|stages| stages.all().map(stage).join(", "));
+        let partial = some(self.partial).map(|n| {
+            let deployments = if n == 1 { "deployment" } else { "deployments" };
+            format!("{n} {deployments} with incomplete changes")
+        });
+        let age = self.oldest_open_seconds.map(|age| format!(", the oldest for {}", words(metric, age)));
+        let open = some(self.open).map(|n| format!("{n} at the end of the period{}", age.unwrap_or_default()));
+        let median = self.median.map(|median| words(metric, median));
+        let all = [("Median", median), ("Stages", stages), ("Incomplete", partial), ("Open", open)];
+        all.into_iter().filter_map(|(label, words)| Some((label, words?))).collect()
+    }
+
     /// The value with its n; an exclamation mark says that the target is missed.
     pub fn cell(&self, metric: Metric) -> String {
         let missed = self.target.as_ref().is_some_and(|target| target.met == Some(false));
@@ -184,6 +238,26 @@ mod tests {
         assert_eq!(change(Metric::DeploymentFrequency, Some(1.5), Some(1.0)).unwrap(), "+50 %, better");
         assert_eq!(change(Metric::ChangeFailRate, Some(0.071), Some(0.05)).unwrap(), "+2.1 points, worse");
         assert_eq!(change(Metric::ChangeFailRate, Some(0.1), Some(0.0)).unwrap(), "+10 points, worse");
+    }
+
+    #[test]
+    fn details_are_said_where_there_are_any() {
+        let said = |metric, json| serde_json::from_value::<Figure>(json).unwrap().details(metric);
+        let stage = |value: Option<f64>, n: u64| json!({"value": value, "n": n});
+        let lead = json!({"n": 3, "method": "m", "partial": 1, "stages": {"coding": stage(Some(7_200.0), 3),
+            "pick_up": stage(Some(60.0), 2), "review": stage(None, 0), "merge_to_deploy": stage(Some(0.0), 1)}});
+        let stages = "coding 2 h (3), pick-up 1 min (2), review –, merge to deploy 0 s (1)";
+        assert_eq!(
+            said(Metric::ChangeLeadTime, lead),
+            [("Stages", stages.to_owned()), ("Incomplete", "1 deployment with incomplete changes".to_owned())]
+        );
+        let mean = json!({"n": 2, "method": "m", "median": 1_200.0, "open": 2, "oldest_open_seconds": 3_600.0});
+        assert_eq!(
+            said(Metric::MeanTimeToRecovery, mean),
+            [("Median", "20 min".to_owned()), ("Open", "2 at the end of the period, the oldest for 1 h".to_owned())]
+        );
+        let nothing = json!({"n": 2, "method": "m", "open": 0, "partial": 0});
+        assert_eq!(said(Metric::FailedDeploymentRecoveryTime, nothing), []);
     }
 
     #[test]

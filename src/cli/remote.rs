@@ -148,9 +148,20 @@ impl Server {
             (StatusCode::UNAUTHORIZED, None) => "this server wants a key: give --key, or set DEVPULSE_KEY".to_owned(),
             (StatusCode::UNAUTHORIZED, Some(_)) => format!("{detail} (given by --key or DEVPULSE_KEY)"),
             (StatusCode::FORBIDDEN, _) => format!("{detail}, and give it by --key or DEVPULSE_KEY"),
-            _ => detail.to_owned(),
+            _ => by_option(detail, body),
         };
         Failure::Refused(format!("{status}: {told}"))
+    }
+}
+
+/// A parameter that is wrong by the name that it has on the command line: `--lead-time-from`.
+fn by_option(detail: &str, problem: &Value) -> String {
+    let part = |name| problem.get(name).and_then(Value::as_str);
+    match (part("type"), part("pointer")) {
+        (Some("invalid_parameter"), Some(name)) => {
+            detail.replacen(&format!("`{name}`"), &format!("`--{}`", name.replace('_', "-")), 1)
+        }
+        _ => detail.to_owned(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! The folds sort by (event time, content), so that any order of arrival, any duplication and any
 //! late correction give the same state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -216,8 +216,12 @@ fn final_outcome(sorted: &[&DeploymentEvent]) -> DeploymentOutcome {
 }
 
 fn merge_changes(known: &mut Vec<ChangeRef>, said: &[ChangeRef]) {
-    for change in said {
-        match known.iter_mut().find(|c| c.repository == change.repository && c.sha == change.sha) {
+    if said.is_empty() {
+        return;
+    }
+    let places = places(known, said);
+    for (change, place) in said.iter().zip(places) {
+        match known.get_mut(place) {
             None => known.push(change.clone()),
             Some(known) => {
                 newer(&mut known.authored_at, change.authored_at.as_ref());
@@ -225,6 +229,22 @@ fn merge_changes(known: &mut Vec<ChangeRef>, said: &[ChangeRef]) {
             }
         }
     }
+}
+
+/// Where each change that was said is among the known ones, or will be: by an index, for an import may
+/// say tens of thousands of one deployment.
+fn places(known: &[ChangeRef], said: &[ChangeRef]) -> Vec<usize> {
+    let mut index: HashMap<(&str, &str), usize> = HashMap::with_capacity(known.len().saturating_add(said.len()));
+    let all = known.iter().chain(said);
+    let place = |change| {
+        let next = index.len();
+        *index.entry(name_of(change)).or_insert(next)
+    };
+    all.map(place).skip(known.len()).collect()
+}
+
+const fn name_of(change: &ChangeRef) -> (&str, &str) {
+    (change.repository.as_str(), change.sha.as_str())
 }
 
 /// `None` when there are no facts.

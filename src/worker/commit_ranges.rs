@@ -164,7 +164,7 @@ impl Asker {
         name: &RangeName,
         paths: bool,
     ) -> Result<Vec<Commit>, NoRange> {
-        let wanted = Wanted { most: MAX_COMMITS + 1, pathspecs: &[], paths };
+        let wanted = Wanted { most: Some(MAX_COMMITS + 1), pathspecs: &[], paths };
         match clone.between(&name.from, &name.to, wanted).await {
             Ok(commits) if commits.len() > MAX_COMMITS => Err(NoRange::TooLong),
             Ok(commits) => {

@@ -45,7 +45,15 @@ fn story(now: DateTime<Utc>) -> Value {
         json!({"type": "incident", "source": "pager", "id": format!("i-{hours}"), "time": at(hours, minutes),
             "service": "checkout", "environment": "prod", "status": status})
     };
+    let staged = |hours: i64, version: &str, lead: i64| {
+        let mut staged = deployment("checkout", hours, version, lead);
+        staged["environment"] = "staging".into();
+        staged
+    };
     json!([
+        staged(301, "4", 140),
+        staged(52, "6", 9),
+        staged(51, "6", 70),
         deployment("checkout", 1_900, "1", 30),
         deployment("checkout", 1_500, "2", 95),
         deployment("checkout", 500, "3", 45),
@@ -69,6 +77,36 @@ fn value(answer: &Value, metric: &str) -> Option<f64> {
 
 fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
+}
+
+/// What the commands say of a question is what the API says of it.
+async fn commands_agree(devpulse: &DevPulse, service: &str, more: &[&str]) -> Value {
+    let selection = [&["--service", service], more].concat();
+    let query =
+        more.split(|word| word.starts_with("--")).skip(1).zip(more.iter().filter_map(|word| word.strip_prefix("--")));
+    let query: String = query
+        .map(|(value, name)| format!("&{}={}", name.replace('-', "_"), value.first().unwrap_or(&"true")))
+        .collect();
+    let api = devpulse.get(&format!("/api/v1/dora?service={service}{query}")).await;
+    let report = parsed(&devpulse.ask(&[&["report", "--format", "json"][..], &selection].concat()));
+    let row = &report["comparison"]["rows"][0];
+    let compared = parsed(&devpulse.ask(&[&["compare", "--output", "json"][..], &selection].concat()));
+    assert_eq!((&row["name"], &report["selection"]), (&service.into(), &api["selection"]));
+    for (metric, _) in METRICS {
+        let wanted = value(&api, metric);
+        let explained = parsed(&devpulse.ask(&[&["explain", metric, "--output", "json"][..], &selection].concat()));
+        for (who, seen) in [
+            ("report", value(&report, metric)),
+            ("its comparison", value(row, metric)),
+            ("compare", value(&compared["rows"][0], metric)),
+            ("explain", explained["value"].as_f64()),
+        ] {
+            let agreed = seen.zip(wanted).map_or(seen == wanted, |(a, b)| same(metric, a, b));
+            assert!(agreed, "{who}: {metric} of {selection:?}: {seen:?}, not {wanted:?}");
+        }
+        assert_eq!(explained["n"], api["metrics"][metric]["n"], "{metric} of {selection:?}");
+    }
+    api
 }
 
 /// The dashboard's queries for this gauge, with its variables filled in.
@@ -102,18 +140,9 @@ on_both! {
         let mut compared = 0;
         for service in ["checkout", "search"] {
             for window in ["7d", "30d", "90d"] {
-                let api = devpulse.get(&format!("/api/v1/dora?service={service}&environment=production&window={window}")).await;
-                let selection = ["--service", service, "--environment", "production", "--window", window];
-                let report = parsed(&devpulse.ask(&[&["report", "--format", "json"][..], &selection].concat()));
-                let row = &report["comparison"]["rows"][0];
-                assert_eq!((&row["name"], &report["selection"]), (&service.into(), &api["selection"]));
+                let api = commands_agree(&devpulse, service, &["--environment", "production", "--window", window]).await;
                 for (metric, gauge) in METRICS {
                     let wanted = value(&api, metric);
-                    let explained = parsed(&devpulse.ask(&[&["explain", metric, "--output", "json"][..], &selection].concat()));
-                    for (who, seen) in [("report", value(&report, metric)), ("compare", value(row, metric)), ("explain", explained["value"].as_f64())] {
-                        assert!(seen.zip(wanted).map_or(seen == wanted, |(a, b)| same(metric, a, b)), "{who}: {metric} of {service} in {window}: {seen:?}, not {wanted:?}");
-                    }
-                    assert_eq!(explained["n"], api["metrics"][metric]["n"], "{metric} of {service} in {window}");
                     let asked = queries(gauge, service, window);
                     assert!(!asked.is_empty(), "the dashboard does not show {gauge}");
                     for query in asked {
@@ -130,6 +159,15 @@ on_both! {
                         compared += 1;
                     }
                 }
+            }
+        }
+        // Questions that no gauge answers.
+        let plain = commands_agree(&devpulse, "checkout", &["--window", "90d"]).await;
+        for tier in ["production", "staging"] {
+            let more = ["--tier", tier, "--window", "90d", "--percentile", "90", "--exclude-rollbacks"];
+            let other = commands_agree(&devpulse, "checkout", &more).await;
+            for metric in ["change_lead_time", "change_fail_rate"] {
+                assert_ne!(value(&other, metric), value(&plain, metric), "{metric} of tier {tier}");
             }
         }
         // The figures that have values: all but search's recovery times, and three more panels.

@@ -1,6 +1,6 @@
 //! `devpulse report`: the same figures in five forms, none of which can be broken by a name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -146,6 +146,73 @@ async fn spreadsheets_read_a_row_per_metric_and_no_formula() {
     assert_eq!(one.matches("\r\n").count(), 7, "once, not also as a row of the comparison: {one}");
 }
 
+/// Of a change by its pull request: 2 h, 1 h, 3 h and 30 min; a deployment of which nothing is known; a
+/// failure of seven days and an incident of twelve, both not over, beside one of twenty minutes.
+async fn unfinished() -> (Database, DevPulse) {
+    let database = Database::sqlite().await;
+    let devpulse = DevPulse::start(&database.url, CONFIGURATION).await;
+    let incident = |id: &str, status: &str, time: &str, named: Value| {
+        json!({"type": "incident", "source": "pager", "id": id, "time": time, "service": "checkout",
+            "environment": "production", "status": status, "deployments": named})
+    };
+    let none = json!([]);
+    let silent = json!({"type": "deployment", "source": "ci", "id": "d3", "time": "2026-01-26T00:00:00Z",
+        "service": "checkout", "environment": "production", "outcome": "succeeded"});
+    let pull_request = json!({"type": "change", "repository": "acme/x", "sha": "d2", "authored_at": "2026-01-13T08:00:00Z",
+        "pull_request": {"number": 7, "opened_at": "2026-01-13T10:00:00Z", "first_review_at": "2026-01-13T11:00:00Z",
+            "merged_at": "2026-01-13T14:00:00Z"}});
+    let events = vec![
+        deployment("checkout", "d1", "2026-01-06T12:00:00Z", "2026-01-06T11:00:00Z"),
+        deployment("checkout", "d2", "2026-01-13T14:30:00Z", "2026-01-13T08:00:00Z"),
+        pull_request,
+        silent,
+        incident("i1", "opened", "2026-01-26T01:00:00Z", json!([{"source": "ci", "id": "d3"}])),
+        incident("i2", "opened", "2026-01-21T00:00:00Z", none.clone()),
+        incident("i3", "opened", "2026-01-07T12:00:00Z", none.clone()),
+        incident("i3", "resolved", "2026-01-07T12:20:00Z", none),
+    ];
+    devpulse.post_events(&Value::Array(events)).await;
+    (database, devpulse)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stages_and_what_is_not_over_are_said_to_people_too() {
+    let (_database, devpulse) = unfinished().await;
+    let one = |more: &[&str]| report(&devpulse, &[&["--service", "checkout"], more].concat());
+    let text = one(&[]);
+    let details = [
+        ("Change lead time", "Stages", "coding 2 h (1), pick-up 1 h (1), review 3 h (1), merge to deploy 30 min (1)"),
+        ("Change lead time", "Incomplete", "1 deployment with incomplete changes"),
+        ("Failed deployment recovery time", "Open", "1 at the end of the period, the oldest for 7 d"),
+        ("Mean time to recovery", "Median", "20 min"),
+        ("Mean time to recovery", "Open", "2 at the end of the period, the oldest for 12 d"),
+    ];
+    let (html, markdown) = (one(&["--format", "html"]), one(&["--format", "markdown"]));
+    for (metric, label, words) in details {
+        let line = format!("{metric}, {}: {words}", label.to_lowercase());
+        assert!(text.contains(&format!("\n  {line}\n")), "{line} is not in {text}");
+        assert!(markdown.contains(&format!("\n- {line}\n")), "{line} is not in {markdown}");
+        assert!(html.contains(&format!("<dt>{label}</dt><dd>{words}</dd>")), "{label} {words} is not in {html}");
+    }
+    for form in [&text, &html, &markdown] {
+        assert!(form.contains("Change lead time: 1 no changes known") && !form.contains(": 1 open"), "{form}");
+    }
+    let csv = one(&["--format", "csv"]);
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let rows: Vec<BTreeMap<String, String>> = reader.deserialize().map(Result::unwrap).collect();
+    let cell = |metric: &str, name: &str| rows.iter().find(|row| row["metric"] == metric).unwrap()[name].clone();
+    let stages = ["coding", "pick_up", "review", "merge_to_deploy"];
+    let seconds = stages.map(|stage| cell("change_lead_time", &format!("{stage}_seconds")));
+    assert_eq!(seconds, ["7200", "3600", "10800", "1800"]);
+    assert_eq!(stages.map(|stage| cell("change_lead_time", &format!("{stage}_n"))), ["1"; 4]);
+    assert_eq!(cell("change_lead_time", "incomplete_deployments"), "1");
+    assert_eq!(cell("mean_time_to_recovery", "median"), "1200");
+    assert_eq!(cell("mean_time_to_recovery", "oldest_open_seconds"), (12 * 86_400).to_string());
+    assert_eq!(cell("failed_deployment_recovery_time", "open"), "1");
+    assert!(cell("mean_time_to_recovery", "method").contains("mean"), "the last column: {csv}");
+    assert_eq!(cell("deployment_frequency", "coding_n"), "");
+}
+
 /// Every value of one attribute.
 fn all(page: &[Element], attribute: &str) -> Vec<String> {
     page.iter().filter_map(|element| element.attributes.get(attribute)).cloned().collect()
@@ -206,6 +273,23 @@ async fn markdown_has_tables_that_no_name_breaks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_api_can_be_asked_has_an_option_of_its_name() {
+    let database = Database::sqlite().await;
+    let devpulse = DevPulse::start(&database.url, "").await;
+    let api = devpulse.get("/api/openapi.json").await;
+    let parameters = api["paths"]["/api/v1/dora"]["get"]["parameters"].as_array().unwrap();
+    assert!(parameters.len() >= 13, "{parameters:#?}");
+    for command in ["report", "compare", "explain"] {
+        let help = devpulse.ask(&[command, "--help"]);
+        for parameter in parameters {
+            let name = parameter["name"].as_str().unwrap().replace('_', "-");
+            let option = format!("--{name}");
+            assert!(help.split_whitespace().any(|word| word == option), "{command} has no {option}: {help}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_report_can_be_written_to_a_file() {
     let (_database, devpulse) = story().await;
     let folder = tempfile::tempdir().unwrap();
@@ -227,6 +311,10 @@ async fn a_report_can_be_written_to_a_file() {
     assert!(code == Some(1) && said.contains("/nowhere/report cannot be written"), "{said}");
     let (code, said) = run(&["report", "--service", "chekout"]);
     assert!(code == Some(1) && said.contains("did you mean `checkout`?"), "{said}");
+    let (code, said) = run(&["report", "--lead-time-from", "commited"]);
+    assert!(code == Some(1) && said.contains("`--lead-time-from` must be one of authored, committed"), "{said}");
+    let (code, said) = run(&["report", "--percentile", "101"]);
+    assert!(code == Some(1) && said.contains("`--percentile` must be a number from 0 to 100, or mean"), "{said}");
     let (code, said) = run(&["report", "--service", "checkout", "--by", "team"]);
     assert!(code == Some(1) && said.contains("exclude each other"), "{said}");
 }

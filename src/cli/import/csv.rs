@@ -3,15 +3,18 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use csv::StringRecord;
 use serde_json::{Map, Value};
 
+use super::cells::set;
 use super::sender::{Door, Sent};
 use super::{Sender, Target, progress};
 use crate::cli::Failure;
 
 #[derive(Debug, Args)]
 pub struct Options {
-    /// The file; its first line names the columns, `attributes.NAME` for an attribute
+    /// The file; its first line names the columns as docs/events.md names the fields, `attributes.NAME`
+    /// for an attribute. Lists and objects are JSON: `["src/a.rs"]`, `[{"id": "d-1"}]`
     file: PathBuf,
     /// What its rows are, where no column `type` says it
     #[arg(long = "type", value_enum)]
@@ -52,33 +55,23 @@ pub async fn run(options: Options) -> Result<Sent, Failure> {
     for record in reader.records() {
         let record = record.map_err(unreadable)?;
         let line = record.position().map_or(0, csv::Position::line);
-        let mut event = Map::new();
-        for (name, cell) in head.iter().zip(&record).filter(|(_, cell)| !cell.is_empty()) {
-            set(&mut event, name, cell);
+        match event(&head, &record, &options) {
+            Ok(event) => sender.send(format!("line {line}"), &Value::Object(event)).await?,
+            Err(why) => sender.refuse(format!("line {line}, {why}")),
         }
-        if let Some(kind) = options.kind {
-            event.entry("type").or_insert_with(|| kind.name().into());
-        }
-        event.entry("source").or_insert_with(|| options.source.as_str().into());
-        sender.send(format!("line {line}"), &Value::Object(event)).await?;
         bar.inc(1);
     }
     bar.finish_and_clear();
     sender.finish().await
 }
 
-/// Cells are text; `attributes.team` goes into `attributes`, `pull_request.number` is a number.
-fn set(event: &mut Map<String, Value>, name: &str, cell: &str) {
-    match name.split_once('.') {
-        None => drop(event.insert(name.to_owned(), cell.into())),
-        Some((outer, inner)) => {
-            let value = match (inner, cell.parse::<u64>()) {
-                ("number", Ok(number)) => number.into(),
-                _ => cell.into(),
-            };
-            if let Value::Object(object) = event.entry(outer).or_insert_with(|| Value::Object(Map::new())) {
-                object.insert(inner.to_owned(), value);
-            }
-        }
-    }
+fn event(head: &StringRecord, row: &StringRecord, options: &Options) -> Result<Map<String, Value>, String> {
+    let cells = || head.iter().zip(row).filter(|(_, cell)| !cell.is_empty());
+    let said = cells().find(|(name, _)| *name == "type").map(|(_, kind)| kind);
+    let kind = said.or(options.kind.map(Kind::name));
+    let mut event = Map::new();
+    event.extend(kind.map(|kind| ("type".to_owned(), kind.into())));
+    event.insert("source".to_owned(), options.source.as_str().into());
+    cells().try_for_each(|(name, cell)| set(&mut event, kind.unwrap_or_default(), name, cell))?;
+    Ok(event)
 }

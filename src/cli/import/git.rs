@@ -12,7 +12,7 @@ use crate::cli::Failure;
 use crate::event::ChangeRef;
 use crate::git::{Commit, END_OF_OPTIONS, Git, GitError, Limits, Wanted};
 
-/// Commits that one deployment may name.
+/// Commits that one message of a deployment may name.
 const MAX_CHANGES: usize = 5_000;
 const LIMITS: Limits = Limits { time: Duration::from_mins(10), bytes: 1 << 30 };
 
@@ -71,17 +71,25 @@ pub async fn run(options: Options) -> Result<Sent, Failure> {
             None => Vec::new(),
             Some(before) => repository.changes(&before.commit, &point.commit, &name, &options.paths).await?,
         };
-        let event = json!({
-            "type": "deployment", "source": format!("git/{name}"), "id": point.name, "time": point.at,
-            "service": service, "environment": options.environment, "version": point.name, "commit": point.commit,
-            "repository": name, "outcome": "succeeded", "changes": changes,
-        });
-        sender.send(point.name.clone(), &event).await?;
+        for changes in parts(&changes, MAX_CHANGES) {
+            let event = json!({
+                "type": "deployment", "source": format!("git/{name}"), "id": point.name, "time": point.at,
+                "service": service, "environment": options.environment, "version": point.name, "commit": point.commit,
+                "repository": name, "outcome": "succeeded", "changes": changes,
+            });
+            sender.send(point.name.clone(), &event).await?;
+        }
         before = Some(point);
         bar.inc(1);
     }
     bar.finish_and_clear();
     sender.finish().await
+}
+
+/// Messages of one deployment are put together: what is too much for one is said in several.
+fn parts<T>(changes: &[T], most: usize) -> impl Iterator<Item = &[T]> {
+    // A deployment without changes is a message too.
+    changes.is_empty().then_some(changes).into_iter().chain(changes.chunks(most))
 }
 
 struct Repository<'a>(Git<'a>);
@@ -125,7 +133,7 @@ impl Repository<'_> {
     }
 
     async fn changes(&self, from: &str, to: &str, name: &str, paths: &[String]) -> Result<Vec<ChangeRef>, Failure> {
-        let wanted = Wanted { most: MAX_CHANGES, pathspecs: paths, paths: false };
+        let wanted = Wanted { most: None, pathspecs: paths, paths: false };
         let commits = self.0.between(from, to, wanted).await.map_err(|error| refused(&error))?;
         let change = |commit: Commit| ChangeRef {
             repository: name.to_owned(),
@@ -157,6 +165,14 @@ fn name_of(url: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_change_is_lost_between_messages() {
+        let split = |changes: &[u8]| parts(changes, 2).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        assert_eq!(split(&[1, 2, 3, 4, 5]), [vec![1, 2], vec![3, 4], vec![5]]);
+        assert_eq!(split(&[1, 2]), [[1, 2]]);
+        assert_eq!(split(&[]), [Vec::<u8>::new()]);
+    }
 
     #[test]
     fn remotes_have_names() {

@@ -1,6 +1,7 @@
 //! `devpulse import`: history from where it is, through the API. Every event has an id of its own,
 //! so that an import may be repeated, or taken up again where it stopped.
 
+mod cells;
 mod csv;
 mod git;
 mod github;

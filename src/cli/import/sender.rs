@@ -55,6 +55,11 @@ impl<'a> Sender<'a> {
         if self.names.len() >= EVENTS || self.lines.len() >= BYTES { self.flush().await } else { Ok(()) }
     }
 
+    /// Counts what cannot even be sent among what was refused.
+    pub fn refuse(&mut self, why: String) {
+        self.sent.refused.push(why);
+    }
+
     /// # Errors
     /// As of [`Self::send`].
     pub async fn finish(mut self) -> Result<Sent, Failure> {

@@ -7,7 +7,7 @@ use super::super::figures::{Figure, Figures};
 use super::Report;
 use crate::dora::Metric;
 
-const HEAD: [&str; 23] = [
+const HEAD: [&str; 34] = [
     "selection",
     "name",
     "environments",
@@ -30,6 +30,17 @@ const HEAD: [&str; 23] = [
     "reason",
     "excluded",
     "open",
+    "oldest_open_seconds",
+    "median",
+    "incomplete_deployments",
+    "coding_seconds",
+    "coding_n",
+    "pick_up_seconds",
+    "pick_up_n",
+    "review_seconds",
+    "review_n",
+    "merge_to_deploy_seconds",
+    "merge_to_deploy_n",
     "method",
 ];
 
@@ -67,12 +78,15 @@ fn records(report: &Report, kind: &str, name: &str, time_zone: &str, metrics: &F
     .collect()
 }
 
-fn cells(metric: Metric, figure: &Figure, edition: &str) -> [String; 17] {
+fn cells(metric: Metric, figure: &Figure, edition: &str) -> Vec<String> {
+    let count = |count: Option<u64>| count.map(|count| count.to_string()).unwrap_or_default();
     let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
     let text = |text: Option<&String>| text.map(|text| harmless(text)).unwrap_or_default();
     let target = figure.target.as_ref();
     let change = figure.value.zip(figure.previous).map(|(value, previous)| value - previous);
-    [
+    let stages = figure.stages.as_ref().map(|stages| stages.all().map(|(_, stage)| (stage.value, Some(stage.n))));
+    let stages = stages.unwrap_or_default().map(|(seconds, n)| [number(seconds), count(n)]);
+    let before = [
         metric.name().to_owned(),
         number(figure.value),
         metric.unit().to_owned(),
@@ -88,9 +102,12 @@ fn cells(metric: Metric, figure: &Figure, edition: &str) -> [String; 17] {
         target.and_then(|target| target.met).map(|met| met.to_string()).unwrap_or_default(),
         text(figure.reason.as_ref()),
         harmless(&figure.excluded_words()),
-        figure.open.map(|open| open.to_string()).unwrap_or_default(),
-        harmless(&figure.method),
-    ]
+        count(figure.open),
+        number(figure.oldest_open_seconds),
+        number(figure.median),
+        count(figure.partial),
+    ];
+    before.into_iter().chain(stages.into_iter().flatten()).chain([harmless(&figure.method)]).collect()
 }
 
 /// Text from outside: what a spreadsheet would take for a formula gets an apostrophe before it

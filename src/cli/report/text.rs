@@ -12,7 +12,8 @@ pub fn render(view: &View, report: &Report) -> String {
     let head = ["metric", "value", "n", "95 % interval", "before", "change", "band", "target"];
     parts.push(table(&head, &view.headline.iter().map(cells).collect::<Vec<_>>()));
     list(&mut parts, "Without a value", &view.reasons);
-    list(&mut parts, "Left out, or not over", &view.left_out);
+    list(&mut parts, "In detail", &view.details);
+    list(&mut parts, "Left out", &view.left_out);
     parts.push(format!("\nBy {}", view.bucket));
     parts.push(lines(view, view.bucket, &view.course));
     parts.push("In brackets: of how many. !: the target is missed.".to_owned());

@@ -17,7 +17,9 @@ pub struct View {
     pub headline: Vec<Headline>,
     /// Why figures of the whole have no value.
     pub reasons: Vec<String>,
-    /// What was left out of them, or is still open.
+    /// What single metrics of the whole say besides.
+    pub details: Vec<String>,
+    /// What was left out of them.
     pub left_out: Vec<String>,
     pub metrics: [String; 6],
     /// `day`, `week` or `month`.
@@ -44,6 +46,8 @@ pub struct Headline {
     pub met: Option<bool>,
     pub method: String,
     pub reason: Option<String>,
+    /// Each with its label.
+    pub details: Vec<(&'static str, String)>,
 }
 
 /// A name or a date with its cells, one per metric.
@@ -57,8 +61,19 @@ impl View {
     pub fn of(report: &Report) -> Self {
         let summary = &report.summary;
         let whole = || summary.metrics.iter();
-        let excluded = whole().filter(|(_, figure)| !figure.excluded.is_empty());
-        let excluded = excluded.map(|(metric, figure)| format!("{}: {}", title(*metric), figure.excluded_words()));
+        // What is open is among the details, with its age.
+        let closed = |figure: &Figure| {
+            let mut closed = figure.clone();
+            closed.excluded.remove("open");
+            closed.excluded_words()
+        };
+        let excluded = whole().map(|(metric, figure)| (title(*metric), closed(figure)));
+        let excluded = excluded.filter(|(_, words)| !words.is_empty());
+        let excluded = excluded.map(|(title, words)| format!("{title}: {words}"));
+        let details = whole().flat_map(|(metric, figure)| {
+            let one = |(label, words): (&str, String)| format!("{}, {}: {words}", title(*metric), label.to_lowercase());
+            figure.details(*metric).into_iter().map(one)
+        });
         let others = report.others();
         let why = |row: &&super::Row| {
             let why = reasons(&row.metrics);
@@ -69,6 +84,7 @@ impl View {
             about: about(report),
             headline: whole().map(|(metric, figure)| Headline::of(*metric, figure, report)).collect(),
             reasons: reasons(&summary.metrics),
+            details: details.collect(),
             left_out: excluded.collect(),
             metrics: Metric::ALL.map(title),
             bucket: report.bucket,
@@ -118,6 +134,7 @@ impl Headline {
             met: figure.target.as_ref().and_then(|target| target.met),
             method: figure.method.clone(),
             reason: figure.reason.clone(),
+            details: figure.details(metric),
         }
     }
 }

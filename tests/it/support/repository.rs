@@ -1,7 +1,8 @@
 //! A git repository of its own, made with the real git.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -37,6 +38,22 @@ impl Repository {
         self.git(&["add", "."], at);
         self.git(&["commit", "-q", "-m", file], at);
         self.head()
+    }
+
+    /// So many commits on `main` at one moment, given in seconds since 1970, all of them at once.
+    #[track_caller]
+    pub fn commits(&self, n: usize, at: u64) {
+        let head = self.head();
+        let commit = |i| {
+            let from = if i == 0 { format!("from {head}\n") } else { String::new() };
+            format!("commit refs/heads/main\ncommitter a <a@example.com> {at} +0000\ndata 1\nx\n{from}\n")
+        };
+        let stream: String = (0..n).map(commit).collect();
+        let mut command = Command::new("git");
+        command.current_dir(self.path()).args(["fast-import", "--quiet"]).stdin(Stdio::piped());
+        let mut git = command.spawn().unwrap();
+        git.stdin.take().unwrap().write_all(stream.as_bytes()).unwrap();
+        assert!(git.wait().unwrap().success());
     }
 
     /// A merge commit of a branch; its hash.
