@@ -175,7 +175,7 @@ async fn grafanas_alerts_are_incidents_and_its_password_may_be_a_key() {
             "startsAt": "2021-10-12T09:51:03.157076+02:00", "endsAt": "0001-01-01T00:00:00Z",
             "generatorURL": "https://play.grafana.org/alerting/1afz29v7z/edit", "fingerprint": "c6eadffa33fcdf37",
             "silenceURL": "https://play.grafana.org/alerting/silence/new?alertmanager=grafana",
-            "dashboardURL": "", "panelURL": "", "values": {"B": 44.23943737541908, "C": 1}}],
+            "dashboardURL": "", "panelURL": "", "values": {"B": 44.2, "C": 1}}],
         "groupLabels": {}, "commonLabels": {"team": "blue"}, "commonAnnotations": {},
         "externalURL": "https://play.grafana.org/", "version": "1", "groupKey": "{}:{}", "truncatedAlerts": 0,
         "title": "[FIRING:1]  (blue)", "state": "alerting", "message": "**Firing**"
