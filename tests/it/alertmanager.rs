@@ -5,6 +5,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use devpulse::config::EnvironmentNames;
+use devpulse::ingest::alertmanager::{Context, parse};
+use devpulse::time::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -12,6 +15,7 @@ use crate::support::database::Database;
 use crate::support::db::{on_both, refuse, refuse_no_more};
 use crate::support::devpulse::DevPulse;
 use crate::support::http::{Client, client};
+use crate::support::mutilate::everywhere;
 use crate::support::ports;
 use crate::support::process::Process;
 use crate::support::wait::until;
@@ -201,6 +205,17 @@ async fn grafanas_alerts_are_incidents_and_its_password_may_be_a_key() {
     assert_eq!((&incident["service"], &incident["status"]), (&json!("checkout"), &json!("resolved")), "{incidents}");
     assert_eq!(incident["started_at"], "2021-10-12T07:51:03.157076Z");
     assert_eq!(incident["resolved_at"], "2021-10-12T08:51:03.157076Z");
+}
+
+#[test]
+fn mutilated_messages_get_an_outcome_too() {
+    let settings = devpulse::config::model::Alertmanager::default();
+    let (received_at, environments) = (Timestamp::from_seconds(0), EnvironmentNames::new(&[]));
+    let context = Context { received_at, settings: &settings, environments, max_items: 100 };
+    let start = "2026-01-05T10:00:00Z";
+    let alerts = [told("a", start, None), told("b", start, Some("2026-01-05T11:00:00Z"))];
+    let message = json!({"alerts": alerts, "truncatedAlerts": 0});
+    assert!(everywhere(&message, 6, |body| parse(&body.to_string(), &context)) > 20);
 }
 
 /// One alert as Alertmanager tells of it; `ends` where it is resolved.

@@ -2,12 +2,21 @@
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use devpulse::config::EnvironmentNames;
+use devpulse::config::model::CloudEvents;
+use devpulse::ingest::cloudevents::{Content, Context, parse};
+use devpulse::ingest::fault::Fault;
+use devpulse::ingest::items::{Fate, Item};
+use devpulse::ingest::native;
+use devpulse::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::support::database::Database;
 use crate::support::devpulse::DevPulse;
 use crate::support::http::Answer;
+use crate::support::mutilate::every_fault;
 
 const PATH: &str = "/api/v1/cloudevents";
 const SHA: &str = "8f3c2d1a9b4e6f705c1d2e3f4a5b6c7d8e9f0a1b";
@@ -179,4 +188,35 @@ async fn what_is_no_cloudevent_is_refused() {
         items.as_array().unwrap().iter().find(|item| item["source"] == "cloudevents" && item["invalid"] == 5).cloned()
     });
     assert_eq!(source.await["accepted"], 0);
+}
+
+#[test]
+fn mutilated_events_get_an_outcome_too() {
+    let settings = CloudEvents::default();
+    let native = native::Context {
+        received_at: Timestamp::parse("2026-01-05T12:00:00Z").unwrap(),
+        max_future: Duration::from_mins(10),
+        max_items: 100,
+        environments: EnvironmentNames::new(&[]),
+    };
+    let context = Context { native, settings: &settings, services: &[] };
+    let read = |body: &Value| -> Vec<Fault> {
+        let text = body.to_string();
+        let fault = |item: Item| match item.fate {
+            Fate::Invalid(fault) => Some(fault),
+            _ => None,
+        };
+        parse(Content::Structured(&text), &context).unwrap().items.into_iter().filter_map(fault).collect()
+    };
+    let structured = |event: Value| {
+        let mut flat = event["attributes"].clone();
+        (flat["specversion"], flat["data"]) = ("1.0".into(), event["data"].clone());
+        flat
+    };
+    let time = "2026-01-05T10:00:00Z";
+    for event in [deployed("1", "deployed", time, "0.2.0", "8f3c1d2"), trouble("2", "detected", time)] {
+        let body = structured(event);
+        assert!(read(&body).is_empty(), "{body}");
+        assert!(every_fault(&body, 6, read) > 10, "{body}");
+    }
 }

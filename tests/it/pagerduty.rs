@@ -1,5 +1,9 @@
 //! PagerDuty's webhooks over HTTP: signatures, and one incident's life.
 
+use std::collections::BTreeMap;
+
+use devpulse::config::model::PagerDuty;
+use devpulse::ingest::pagerduty::{Context, parse};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -7,6 +11,7 @@ use sha2::Sha256;
 use crate::support::database::Database;
 use crate::support::devpulse::DevPulse;
 use crate::support::http::Answer;
+use crate::support::mutilate::everywhere;
 
 const SECRET: &str = "pagerduty's secret";
 
@@ -81,4 +86,12 @@ async fn an_incident_lives_from_its_creation_to_its_last_resolution() {
     devpulse.kill();
     devpulse.restart().await;
     assert_eq!(post(&devpulse, &body, &sign(SECRET, &body)).await.status, 404);
+}
+
+#[test]
+fn mutilated_deliveries_get_an_outcome_too() {
+    let settings = PagerDuty { secret: SECRET.into(), services: BTreeMap::new(), environment: None };
+    let context = Context { settings: &settings, services: &[] };
+    let body = event("1", "resolved", "2026-01-05T10:00:00Z");
+    assert!(everywhere(&body, 6, |body| parse(&body.to_string(), &context)) > 10);
 }

@@ -7,13 +7,22 @@ use serde_json::{Value, json};
 /// Replaces everything in `body`, so many levels deep, one by one, by something that does not belong
 /// there; answers how many places that were.
 pub fn everywhere(body: &Value, depth: usize, parse: impl Fn(&Value) -> Result<Reading, Fault>) -> usize {
+    every_fault(body, depth, |body| match parse(body) {
+        Ok(Reading::Mixed(_, refused)) => refused.into_iter().map(|refused| refused.fault).collect(),
+        Ok(_) => Vec::new(),
+        Err(fault) => vec![fault],
+    })
+}
+
+/// The same for sources of which one body may have several faults.
+pub fn every_fault(body: &Value, depth: usize, faults: impl Fn(&Value) -> Vec<Fault>) -> usize {
     let mut body = body.clone();
     let mut places = Vec::new();
     collect(&body, String::new(), depth, &mut places);
     for place in &places {
         for value in [Value::Null, json!(-1), json!(""), json!("x\u{0}"), json!([]), json!({})] {
             let kept = std::mem::replace(body.pointer_mut(place).unwrap(), value);
-            if let Err(fault) = parse(&body) {
+            for fault in faults(&body) {
                 assert!(fault.pointer().starts_with('/'), "{place}: {fault}");
             }
             *body.pointer_mut(place).unwrap() = kept;
