@@ -10,6 +10,7 @@
 
 pub mod benchmark;
 pub mod calendar;
+mod column;
 pub mod count;
 pub mod derive;
 pub mod explain;

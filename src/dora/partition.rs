@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::column;
 use super::count::LeadFrom;
 use super::range::ChangesFrom;
 use super::row::{DeploymentRow, IncidentRow, LeadReason};
@@ -81,11 +82,17 @@ impl Deployed {
 pub struct Leads {
     /// Never decreasing.
     pub deployment: Vec<Index>,
+    #[serde(with = "column")]
     pub authored: Vec<i64>,
+    #[serde(with = "column")]
     pub committed: Vec<i64>,
+    #[serde(with = "column")]
     pub merged: Vec<i64>,
+    #[serde(with = "column")]
     pub first_commit: Vec<i64>,
+    #[serde(with = "column")]
     pub opened: Vec<i64>,
+    #[serde(with = "column")]
     pub first_review: Vec<i64>,
 }
 

@@ -26,7 +26,7 @@ pub struct Rules {
 
 /// Grows when the derivation, or the form in which its rows are kept, changes: then everything is
 /// derived anew.
-const DERIVATION: u32 = 4;
+const DERIVATION: u32 = 5;
 
 struct ServiceRules {
     repository: Option<String>,

@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::pg::{Pg, PgValue};
 use diesel::prelude::*;
+use diesel::sql_types::Binary;
+use diesel::sqlite::{Sqlite, SqliteValue};
 use diesel::upsert::excluded;
 use diesel_async::RunQueryDsl;
 use serde::de::DeserializeOwned;
@@ -19,8 +23,6 @@ use crate::store::{Conn, StoreError};
 
 /// zstd's quick level: names shrink to a third, and an explanation reads few of them.
 const COMPRESSION: i32 = 1;
-/// Partitions that are unpacked faster than another thread begins.
-const AT_ONCE: usize = 16;
 /// The most that details may unfold to.
 const MAX_DETAILS: usize = 1 << 30;
 
@@ -163,7 +165,7 @@ pub(super) async fn written_after(conn: &mut Conn, changed: i64) -> QueryResult<
     on_conn!(conn, |c| query().load(c).await)
 }
 
-type Row = (i32, String, i64, Vec<u8>);
+type Row = (i32, String, i64, Numbers);
 
 /// The partitions of months: of the services, or of all.
 ///
@@ -190,29 +192,26 @@ pub(super) async fn load(
             }
         }
     }
-    unpack_all(rows).await
+    let kept = |(month, service, changed, numbers): Row| {
+        let (month, partition) = (Month::from_number(month), Arc::new(numbers.0));
+        Kept { month, service, changed, partition }
+    };
+    Ok(rows.into_iter().map(kept).collect())
 }
 
-/// On all cores what is much.
-async fn unpack_all(mut rows: Vec<Row>) -> Result<Vec<Kept>, StoreError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = rows.len().div_ceil(cores).max(AT_ONCE);
-    let mut parts = Vec::new();
-    while !rows.is_empty() {
-        let part = rows.split_off(rows.len().saturating_sub(share));
-        parts.push(super::start_blocking(move || part.into_iter().map(Kept::of).collect::<Result<Vec<_>, _>>()));
+/// Unpacked right where the database's answer lies: to copy it first takes longer.
+#[derive(Debug, FromSqlRow)]
+struct Numbers(Partition);
+
+impl FromSql<Binary, Pg> for Numbers {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        Ok(Self(unpack(value.as_bytes())?))
     }
-    let mut kept = Vec::new();
-    for part in parts {
-        kept.extend(part.await??);
-    }
-    Ok(kept)
 }
 
-impl Kept {
-    fn of((month, service, changed, numbers): Row) -> Result<Self, StoreError> {
-        let partition = Arc::new(unpack(&numbers)?);
-        Ok(Self { month: Month::from_number(month), service, changed, partition })
+impl FromSql<Binary, Sqlite> for Numbers {
+    fn from_sql(mut value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
+        Ok(Self(unpack(value.read_blob())?))
     }
 }
 
