@@ -223,7 +223,9 @@ impl Changes {
     fn of(selected: &Selected<'_>, numbers: &[Vec<Index>], question: &Question) -> Self {
         let all_time = Window { from: Timestamp::from_micros(i64::MIN), to: Timestamp::from_micros(i64::MAX) };
         let question = Question { window: all_time, ..*question };
-        let mut found = Self::default();
+        let leads = selected.parts.iter().map(|part| part.partition.leads.deployment.len()).sum();
+        let room = || Vec::with_capacity(leads);
+        let mut found = Self { lead_times: room(), stages: std::array::from_fn(|_| room()), left_out: Vec::new() };
         for (part, numbers) in selected.parts.iter().zip(numbers) {
             changes(part, selected.arrival, &question, &mut |row| found.add(&row, numbers));
         }

@@ -9,10 +9,9 @@ use futures_util::future::BoxFuture;
 use super::Wanted;
 use super::cache::DoraCache;
 use super::memo::{Name, Scope};
-use super::reading::Reading;
+use super::reading::{Reading, Rows};
 use super::start_blocking;
 use crate::config::Config;
-use crate::dora::Rules;
 use crate::dora::calendar::Window;
 use crate::dora::count::{Question, months};
 use crate::dora::merged::Merged;
@@ -43,9 +42,7 @@ pub struct View<'a> {
 
 impl Arranged {
     pub fn view(&self) -> View<'_> {
-        let rows = self.rest.rows.iter().map(|rows| (&*rows.service, rows.month, &*rows.partition));
-        let wanted = |service: &str, environment: &str| self.scope.wants(service, environment);
-        View { months: &self.months, rest: Selected::new(rows, wanted, self.first, self.scope.arrival) }
+        View { months: &self.months, rest: select(&self.rest.rows, &self.scope, self.first) }
     }
 }
 
@@ -76,6 +73,20 @@ impl DoraCache {
         question: &Question,
         span: Window,
     ) -> Result<Arranged, StoreError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        self.arrange_on(cores, store, config, scope, question, span).await
+    }
+
+    /// The same on so many cores.
+    pub(super) async fn arrange_on(
+        &self,
+        cores: usize,
+        store: &Store,
+        config: &Arc<Config>,
+        scope: &Scope,
+        question: &Question,
+        span: Window,
+    ) -> Result<Arranged, StoreError> {
         for _ in 0..ATTEMPTS {
             let (mut conn, rules) = self.up_to_date(store, config, &scope.wanted).await?;
             let (all, at) = {
@@ -84,7 +95,7 @@ impl DoraCache {
             };
             let (lasting, of_time): (BTreeSet<Month>, BTreeSet<Month>) =
                 all.iter().partition(|month| !scope.is_wide() || !month.is_real());
-            let months = self.merged(&mut conn, &rules, scope, question, &of_time).await?;
+            let months = self.merged(cores, &mut conn, scope, question, &of_time).await?;
             let rest = self.rows(&mut conn, &scope.wanted, &lasting).await?;
             self.refresh(&mut conn).await?;
             let overtaken = self.known.lock().newest(&scope.wanted, &all).is_some_and(|newest| newest > at);
@@ -100,94 +111,109 @@ impl DoraCache {
     /// The months, each merged; `None` where new facts overtook the reading.
     async fn merged(
         &self,
+        cores: usize,
         conn: &mut Conn,
-        rules: &Arc<Rules>,
         scope: &Scope,
         question: &Question,
         months: &BTreeSet<Month>,
     ) -> Result<Option<Vec<(Month, Arc<Merged>)>>, StoreError> {
-        let name = |month| Name { scope: scope.clone(), lead_from: question.lead_from, month };
-        if let Wanted::These(_) = &scope.wanted {
-            // Of a few services, all that was never merged is read at once.
-            let cold = months.iter().copied().filter(|month| self.memo.lock().get(&name(*month)).is_none()).collect();
-            self.load(conn, &scope.wanted, &cold).await?;
-        }
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let scope = Arc::new(scope.clone());
+        let name = |month| Name { scope: Arc::clone(&scope), lead_from: question.lead_from, month };
+        let is_cold = |month: &Month| self.memo.lock().get(&name(*month)).is_none();
+        let cold: BTreeSet<Month> = months.iter().copied().filter(is_cold).collect();
         let (mut merged, mut merging) = (Vec::with_capacity(months.len()), VecDeque::new());
-        for month in months {
-            match self.begin(conn, rules, name(*month), question).await? {
-                None => return Ok(None),
-                Some(Begun::Known(known)) => merged.push((*month, known)),
-                Some(Begun::Merging(begun)) => merging.push_back(begun),
+        // The next rows are read while others are merged, but not all of them: they take room. Of a
+        // few services many months are read at once.
+        let at_once = if scope.wanted == Wanted::All { 1 } else { cold.len().div_ceil(2 * cores).max(1) };
+        let all: Vec<Month> = cold.iter().chain(months.difference(&cold)).copied().collect();
+        for group in all.chunks(at_once) {
+            let of_group = group.iter().copied().filter(|month| cold.contains(month)).collect();
+            self.load(conn, &scope.wanted, &of_group).await?;
+            let mut begun = Vec::new();
+            for month in group {
+                match self.begin(conn, name(*month)).await? {
+                    None => return Ok(None),
+                    Some(Begun::Known(known)) => merged.push((*month, known)),
+                    Some(Begun::Behind(work)) => begun.push(work),
+                }
             }
-            // The next rows are read while others are merged, but not all of them: they take room.
-            if merging.len() > cores {
-                self.finish(&mut merging, &mut merged).await?;
+            if !begun.is_empty() {
+                merging.push_back(merge(begun, question));
+            }
+            if merging.len() >= cores {
+                self.finish(merging.pop_front(), &mut merged).await?;
             }
         }
         while !merging.is_empty() {
-            self.finish(&mut merging, &mut merged).await?;
+            self.finish(merging.pop_front(), &mut merged).await?;
         }
         Ok(Some(merged))
     }
 
-    /// Looks up what was merged before, and begins to add what was projected since; `None` where new
+    /// Looks up what was merged before, and the rows that were projected since; `None` where new
     /// facts overtook the reading.
-    async fn begin(
-        &self,
-        conn: &mut Conn,
-        rules: &Arc<Rules>,
-        name: Name,
-        question: &Question,
-    ) -> Result<Option<Begun>, StoreError> {
-        let (scope, question) = (name.scope.clone(), *question);
+    async fn begin(&self, conn: &mut Conn, name: Name) -> Result<Option<Begun>, StoreError> {
         let month = BTreeSet::from([name.month]);
+        let wanted = &name.scope.wanted;
         let base = self.memo.lock().get(&name);
         let since = base.as_ref().map_or(i64::MIN, |(newest, _)| *newest);
-        let waiting = self.known.lock().written_since(&scope.wanted, name.month, since);
+        let waiting = self.known.lock().written_since(wanted, name.month, since);
         let (base, loaded) = match base {
             Some((_, merged)) if waiting.is_empty() => return Ok(Some(Begun::Known(merged))),
             Some((_, merged)) => (merged, self.load(conn, &these(&waiting), &month).await?),
-            None => (Arc::new(Merged::new(name.month)), self.load(conn, &scope.wanted, &month).await?),
+            None => (Arc::new(Merged::new(name.month)), self.load(conn, wanted, &month).await?),
         };
         // At one moment: whose rows are new, the rows, and how new they are.
-        let (renewed, rows, newest) = {
-            let mut known = self.known.lock();
-            let renewed = known.written_since(&scope.wanted, name.month, since);
-            let rows = known.rows(&these(&renewed), &month).filter(|_| loaded);
-            (renewed, rows, known.changed)
-        };
-        let Some(rows) = rows else { return Ok(None) };
-        let reading = self.known.lock().reading(Arc::clone(rules), rows);
-        let merging = start_blocking(move || {
-            let selected = reading.select(|service, environment| scope.wants(service, environment), scope.arrival);
-            Arc::new(base.renewed(&renewed, &selected, &question))
-        });
-        Ok(Some(Begun::Merging((name, newest, Box::pin(merging)))))
+        let mut known = self.known.lock();
+        let renewed = known.written_since(wanted, name.month, since);
+        let rows = known.rows(&these(&renewed), &month).filter(|_| loaded);
+        let newest = known.changed;
+        Ok(rows.map(|rows| Begun::Behind(Work { name, newest, base, renewed, rows })))
     }
 
-    /// Waits for what was begun first.
-    async fn finish(
-        &self,
-        merging: &mut VecDeque<Merging>,
-        merged: &mut Vec<(Month, Arc<Merged>)>,
-    ) -> Result<(), StoreError> {
-        let Some((name, newest, working)) = merging.pop_front() else { return Ok(()) };
-        let one = working.await?;
-        merged.push((name.month, Arc::clone(&one)));
-        self.memo.lock().keep(name, newest, one);
+    async fn finish(&self, merging: Option<Merging>, merged: &mut Vec<(Month, Arc<Merged>)>) -> Result<(), StoreError> {
+        let Some(merging) = merging else { return Ok(()) };
+        for (name, newest, one) in merging.await? {
+            merged.push((name.month, Arc::clone(&one)));
+            self.memo.lock().keep(name, newest, one);
+        }
         Ok(())
     }
+}
+
+/// Merges one after the other, on another thread.
+fn merge(begun: Vec<Work>, question: &Question) -> Merging {
+    let question = *question;
+    let merged = move |work: Work| {
+        let Work { name, newest, base, renewed, rows } = work;
+        let one = base.renewed(&renewed, &select(&rows, &name.scope, None), &question);
+        (name, newest, Arc::new(one))
+    };
+    Box::pin(start_blocking(move || begun.into_iter().map(merged).collect()))
+}
+
+fn select<'a>(rows: &'a [Rows], scope: &Scope, first: Option<Timestamp>) -> Selected<'a> {
+    let rows = rows.iter().map(|rows| (&*rows.service, rows.month, &*rows.partition));
+    Selected::new(rows, |service, environment| scope.wants(service, environment), first, scope.arrival)
 }
 
 fn these(services: &BTreeSet<Arc<str>>) -> Wanted {
     Wanted::These(services.iter().map(ToString::to_string).collect())
 }
 
-/// What it will be kept as, and the newest projection in it.
-type Merging = (Name, i64, BoxFuture<'static, Result<Arc<Merged>, StoreError>>);
+/// What each will be kept as, and the newest projection in it.
+type Merging = BoxFuture<'static, Result<Vec<(Name, i64, Arc<Merged>)>, StoreError>>;
 
 enum Begun {
     Known(Arc<Merged>),
-    Merging(Merging),
+    Behind(Work),
+}
+
+/// A merged month, and the rows that replace those of the renewed services in it.
+struct Work {
+    name: Name,
+    newest: i64,
+    base: Arc<Merged>,
+    renewed: BTreeSet<Arc<str>>,
+    rows: Vec<Rows>,
 }

@@ -110,7 +110,8 @@ impl DoraCache {
             lead_from: LeadFrom::Authored,
             exclude_rollbacks: false,
         };
-        self.arrange(store, config, &scope, &question, question.window).await.map(|_| ())
+        // Who asks meanwhile has the other cores.
+        self.arrange_on(1, store, config, &scope, &question, question.window).await.map(|_| ())
     }
 
     /// A connection, and everything projected that is committed by now.

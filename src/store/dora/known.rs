@@ -1,5 +1,6 @@
 //! What of the projections is in memory.
 
+use std::cell::Cell;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use super::Wanted;
 use super::kept::Kept;
 use super::places::Places;
 use super::reading::{Reading, Rows};
+use super::room::last_to_go;
 use crate::config::Config;
 use crate::dora::Rules;
 use crate::dora::calendar::Window;
@@ -26,7 +28,6 @@ pub(super) struct Known {
     bytes: usize,
     /// Counts readings.
     turn: u64,
-    used: BTreeMap<Month, u64>,
 }
 
 pub(super) struct Slot {
@@ -34,6 +35,8 @@ pub(super) struct Slot {
     pub changed: i64,
     /// `None` until it is asked for.
     partition: Option<Arc<Partition>>,
+    /// The turn of its last reading.
+    used: Cell<u64>,
 }
 
 impl Known {
@@ -59,7 +62,7 @@ impl Known {
     /// These partitions were written.
     pub fn learn(&mut self, written: Vec<(i32, String, i64)>) {
         for (month, service, changed) in written {
-            let slot = Slot { changed, partition: None };
+            let slot = Slot { changed, partition: None, used: Cell::default() };
             let old = self.partitions.entry(Month::from_number(month)).or_default().insert(service.into(), slot);
             self.bytes -= old.map_or(0, |old| old.bytes());
         }
@@ -67,7 +70,7 @@ impl Known {
 
     pub fn keep(&mut self, loaded: Vec<Kept>) {
         for Kept { month, service, changed, partition } in loaded {
-            let new = Slot { changed, partition: Some(partition) };
+            let new = Slot { changed, partition: Some(partition), used: Cell::new(self.turn) };
             match self.partitions.entry(month).or_default().entry(service.into()) {
                 Entry::Vacant(free) => {
                     self.bytes += new.bytes();
@@ -131,25 +134,30 @@ impl Known {
 
     /// `None` where some are not in memory any more, or are newer than what is known.
     pub fn rows(&mut self, wanted: &Wanted, months: &BTreeSet<Month>) -> Option<Vec<Rows>> {
+        self.turn += 1;
         let rows = self.slots(wanted, months).map(|(month, service, slot)| {
+            slot.used.set(self.turn);
             let partition = Arc::clone(slot.partition.as_ref()?);
             let rows = Rows { service: Arc::clone(service), month, changed: slot.changed, partition };
             (slot.changed <= self.changed).then_some(rows)
         });
-        let rows: Option<Vec<Rows>> = rows.collect();
-        self.turn += 1;
-        self.used.extend(months.iter().map(|month| (*month, self.turn)));
+        let rows = rows.collect();
         self.make_room();
         rows
     }
 
-    /// Forgets the months that were asked for longest ago.
+    /// Forgets a quarter of what there is room for, so that it is seldom done.
     fn make_room(&mut self) {
-        while self.bytes > self.room {
-            let oldest = self.used.iter().min_by_key(|(_, turn)| **turn).map(|(month, _)| *month);
-            let Some(oldest) = oldest else { return };
-            self.used.remove(&oldest);
-            for slot in self.partitions.entry(oldest).or_default().values_mut() {
+        if self.bytes <= self.room {
+            return;
+        }
+        let slots = self.partitions.values().flat_map(BTreeMap::values);
+        let loaded = slots.filter(|slot| slot.partition.is_some());
+        let kept = loaded.map(|slot| (slot.used.get(), slot.bytes())).collect();
+        let Some(until) = last_to_go(kept, self.room / 4 * 3) else { return };
+        for slot in self.partitions.values_mut().flat_map(BTreeMap::values_mut) {
+            // What is read just now is in memory anyway.
+            if slot.used.get() <= until.min(self.turn - 1) {
                 self.bytes -= slot.bytes();
                 slot.partition = None;
             }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Wanted;
+use super::room::last_to_go;
 use crate::dora::count::LeadFrom;
 use crate::dora::merged::Merged;
 use crate::dora::month::Month;
@@ -33,9 +34,15 @@ impl Scope {
 /// A month of a scope, judged in one way.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Name {
-    pub scope: Scope,
+    pub scope: Arc<Scope>,
     pub lead_from: LeadFrom,
     pub month: Month,
+}
+
+impl Name {
+    fn is_of_all(&self) -> bool {
+        self.scope.wanted == Wanted::All
+    }
 }
 
 pub(super) struct Memo {
@@ -76,16 +83,32 @@ impl Memo {
         self.bytes += merged.bytes();
         let old = self.known.insert(name, Known { newest, merged, used: self.turn });
         self.bytes -= old.map_or(0, |old| old.merged.bytes());
-        while self.bytes > self.room {
-            // What takes longest to merge goes last, but leaves a quarter to the others.
-            let is_of_all = |name: &Name| name.scope.wanted == Wanted::All;
-            let of_all = self.known.iter().filter(|(name, _)| is_of_all(name));
-            let crowding = of_all.map(|(_, known)| known.merged.bytes()).sum::<usize>() > self.room / 4 * 3;
-            let rank = |(name, known): &(&Name, &Known)| (is_of_all(name) != crowding, known.used);
-            let oldest = self.known.iter().min_by_key(rank).map(|(name, _)| name.clone());
-            let Some((name, gone)) = oldest.and_then(|oldest| self.known.remove_entry(&oldest)) else { return };
-            self.full |= is_of_all(&name);
-            self.bytes -= gone.merged.bytes();
+        self.make_room();
+    }
+
+    /// What takes longest to merge goes last, but leaves a quarter to the others. Forgets somewhat
+    /// more than it must, so that it is seldom done.
+    fn make_room(&mut self) {
+        if self.bytes <= self.room {
+            return;
         }
+        let eighth = self.room / 8;
+        self.full |= self.forget(true, eighth * 6);
+        let of_all: usize = self.of(true).map(|known| known.merged.bytes()).sum();
+        self.forget(false, (eighth * 7).saturating_sub(of_all));
+    }
+
+    /// Of all services, or of some.
+    fn of(&self, all: bool) -> impl Iterator<Item = &Known> {
+        self.known.iter().filter(move |(name, _)| name.is_of_all() == all).map(|(_, known)| known)
+    }
+
+    /// Whether something had to go.
+    fn forget(&mut self, all: bool, room: usize) -> bool {
+        let kept = self.of(all).map(|known| (known.used, known.merged.bytes())).collect();
+        let Some(until) = last_to_go(kept, room) else { return false };
+        let gone = self.known.extract_if(.., |name, known| name.is_of_all() == all && known.used <= until);
+        self.bytes -= gone.map(|(_, known)| known.merged.bytes()).sum::<usize>();
+        true
     }
 }

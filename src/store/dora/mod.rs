@@ -19,6 +19,7 @@ mod project;
 pub mod ranges;
 mod reading;
 pub mod repositories;
+mod room;
 
 pub use arranged::Arranged;
 pub use cache::DoraCache;

@@ -37,6 +37,8 @@ enum Step {
 #[derive(Debug, Clone)]
 pub struct Case {
     world: World,
+    /// What answers may keep: all, a part, or nothing.
+    memory_bytes: usize,
     steps: Vec<Step>,
 }
 
@@ -54,6 +56,7 @@ impl Case {
         let start = start(random);
         let stories: Vec<Story> = (0..histories).map(|number| Story::new(number, start, random)).collect();
         let services: Vec<Service> = stories.iter().flat_map(|story| story.configured.clone()).collect();
+        let memory_bytes = [1 << 26, 1 << 26, 100_000, 10_000, 0][random.below(5) as usize];
         let attribution_hours = [24, 24, 6, 72][random.below(4) as usize];
         let mut steps = Vec::new();
         let arrivals = arrivals(&stories, random);
@@ -78,7 +81,7 @@ impl Case {
                 }
             }
         }
-        Self { world: World { services, attribution_hours }, steps }
+        Self { world: World { services, attribution_hours }, memory_bytes, steps }
     }
 
     /// Answers how many questions were asked.
@@ -86,7 +89,9 @@ impl Case {
         let store = devpulse::store::open::open(url, 2).await.unwrap();
         let now = micros(NOW);
         let clock = Clock::manual(Timestamp::from_micros(now));
-        let app = app::app(&store, config(&self.world.yaml()), clock.clone()).await;
+        let mut config = config(&self.world.yaml());
+        config.dora.memory_bytes = self.memory_bytes;
+        let app = app::app(&store, config, clock.clone()).await;
         let call = app::serve(app.clone(), Scope::Admin, devpulse::http::routes::configure).await;
         let (mut sent, mut corrections): (Vec<&Value>, Vec<Correction>) = (Vec::new(), Vec::new());
         let (mut history, mut questions) = (None, 0);

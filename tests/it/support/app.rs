@@ -28,6 +28,7 @@ pub async fn app(store: &Store, config: Config, clock: Clock) -> web::Data<App> 
     let (notices, _) = tokio::sync::mpsc::channel(1);
     let (committer, _task) = Committer::start(store.clone(), clock.clone(), settings, notices).await.unwrap();
     web::Data::new(App {
+        dora: std::sync::Arc::new(devpulse::store::dora::DoraCache::new(config.dora.memory_bytes)),
         live: RwLock::new(Live::new(&config)),
         config: arc_swap::ArcSwap::from_pointee(config),
         store: store.clone(),
@@ -37,7 +38,6 @@ pub async fn app(store: &Store, config: Config, clock: Clock) -> web::Data<App> 
         bodies: Budget::new(1 << 24),
         webhook_bodies: Budget::new(1 << 20),
         tally: devpulse::ingest::tally::Tally::default(),
-        dora: std::sync::Arc::new(devpulse::store::dora::DoraCache::new(64 << 20)),
         stream: tokio::sync::broadcast::channel(1).0,
     })
 }
