@@ -59,7 +59,7 @@ pub async fn summary(
 ) -> Result<web::Json<DoraAnswer>, Problem> {
     caller.require(Scope::Read)?;
     let asked = Asked::of(&app, &cache, &params.0).await?;
-    let metrics = asked.figures(&app, &cache).await?;
+    let metrics = asked.figures(&app).await?;
     Ok(web::Json(DoraAnswer {
         from: asked.question.window.from,
         to: asked.question.window.to,
@@ -127,7 +127,7 @@ async fn explain_with_names(
     after: Option<&explain::Position>,
     limit: usize,
 ) -> Result<Option<Explanation>, Problem> {
-    let reading = asked.read(app, cache).await?;
+    let reading = asked.read(app).await?;
     let (rows, question) = (asked.rows(&reading), &asked.question);
     let candidates = explain::candidates(explain::rows(metric, &rows, question), after, limit);
     let needed: BTreeSet<(Month, &str)> = candidates.iter().map(|row| (row.part.month, row.part.service)).collect();
@@ -211,7 +211,7 @@ pub async fn series(
     let question = &asked.question;
     let periods = question.calendar.periods(bucket, question.window, MAX_BUCKETS);
     let periods = periods.ok_or_else(|| invalid("bucket", "is too short for this window: at most 1000 buckets"))?;
-    let arranged = asked.arranged(&app, &cache, question.window).await?;
+    let arranged = asked.arranged(&app, question.window).await?;
     let series = web::block(move || Series {
         from: asked.question.window.from,
         to: asked.question.window.to,

@@ -127,10 +127,10 @@ impl Asked {
     ///
     /// # Errors
     /// 503 while the database does not answer, or cannot be followed.
-    pub async fn figures(&self, app: &App, cache: &DoraCache) -> Result<Figures, Problem> {
+    pub async fn figures(&self, app: &App) -> Result<Figures, Problem> {
         let (question, before) = (&self.question, self.question.before());
         let span = Window { from: before.window.from, to: question.window.to };
-        let arranged = self.arranged(app, cache, span).await?;
+        let arranged = self.arranged(app, span).await?;
         let view = arranged.view();
         let figures = figures_of(view.tallies(question, true), arranged.first, question, self.standards());
         Ok(figures.with_previous(view.tallies(&before, false), arranged.first, &before))
@@ -140,17 +140,22 @@ impl Asked {
     ///
     /// # Errors
     /// 503 while the database does not answer, or cannot be followed.
-    pub async fn arranged(&self, app: &App, cache: &DoraCache, span: Window) -> Result<Arranged, Problem> {
-        Ok(cache.arrange(&app.store, &self.config, &self.scope, &self.question, span).await?)
+    pub async fn arranged(&self, app: &App, span: Window) -> Result<Arranged, Problem> {
+        let (cache, store, config) = (Arc::clone(&app.dora), app.store.clone(), Arc::clone(&self.config));
+        let (scope, question) = (self.scope.clone(), self.question);
+        let arranging = async move { cache.arrange(&store, &config, &scope, &question, span).await };
+        Ok(app.store.run(arranging).await?)
     }
 
     /// The rows of the window.
     ///
     /// # Errors
     /// 503 while the database does not answer, or cannot be followed.
-    pub async fn read(&self, app: &App, cache: &DoraCache) -> Result<Reading, Problem> {
-        let window = Some(self.question.window);
-        Ok(cache.read(&app.store, &self.config, &self.scope.wanted, window).await?)
+    pub async fn read(&self, app: &App) -> Result<Reading, Problem> {
+        let (cache, store, config) = (Arc::clone(&app.dora), app.store.clone(), Arc::clone(&self.config));
+        let (wanted, window) = (self.scope.wanted.clone(), Some(self.question.window));
+        let reading = async move { cache.read(&store, &config, &wanted, window).await };
+        Ok(app.store.run(reading).await?)
     }
 
     pub fn rows<'a>(&self, reading: &'a Reading) -> Selected<'a> {

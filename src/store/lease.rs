@@ -46,7 +46,7 @@ pub async fn take(store: &Store, url: &str, holder: &str, now: Timestamp) -> Res
                 Err(TryLockError::Error(error)) => return Err(error.into()),
             }
         }
-        Store::Postgres(_) => {
+        Store::Postgres { .. } => {
             let mut session = open::connect_postgres(url).await?;
             let locked = diesel::select(pg_try_advisory_lock(LOCK_KEY)).get_result::<bool>(&mut session).await?;
             if !locked {

@@ -41,15 +41,25 @@ use std::sync::Arc;
 
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::deadpool::{Pool, PoolError};
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 
 pub use conn::Conn;
 use conn::SqliteAsync;
 
 #[derive(Clone)]
 pub enum Store {
-    Postgres(Pool<AsyncPgConnection>),
-    Sqlite { writer: Arc<Mutex<SqliteAsync>>, readers: Pool<SqliteAsync>, path: Arc<std::path::Path> },
+    Postgres {
+        pool: Pool<AsyncPgConnection>,
+        /// What drives the connections.
+        runtime: Handle,
+    },
+    Sqlite {
+        writer: Arc<Mutex<SqliteAsync>>,
+        readers: Pool<SqliteAsync>,
+        path: Arc<std::path::Path>,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +135,7 @@ impl Store {
     /// No connection can be had within the pool's time limit.
     pub async fn read(&self) -> Result<Conn, StoreError> {
         Ok(match self {
-            Self::Postgres(pool) => Conn::Postgres(pool.get().await?),
+            Self::Postgres { pool, .. } => Conn::Postgres(pool.get().await?),
             Self::Sqlite { readers, .. } => Conn::SqliteReader(readers.get().await?),
         })
     }
@@ -136,7 +146,7 @@ impl Store {
     /// No connection can be had, or the database does not answer.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         let mut conn = match self {
-            Self::Postgres(pool) => Conn::Postgres(pool.get().await?),
+            Self::Postgres { pool, .. } => Conn::Postgres(pool.get().await?),
             Self::Sqlite { writer, .. } => {
                 let mut conn = Conn::SqliteWriter(Arc::clone(writer).lock_owned().await);
                 // A commit that was given up half way is still open here.
@@ -150,17 +160,34 @@ impl Store {
         Ok(Tx(Some(conn)))
     }
 
+    /// Runs what reads many rows where the connections are driven: in another runtime each row would
+    /// wake a thread.
+    ///
+    /// # Errors
+    /// Those of the work, or that it panicked.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let Self::Postgres { runtime, .. } = self else { return work.await };
+        // Stops with whoever waits for it.
+        let mut one = JoinSet::new();
+        one.spawn_on(work, runtime);
+        let ended = one.join_next().await.unwrap_or_else(|| unreachable!("it was just begun"));
+        ended.map_err(|error| StoreError::Io(std::io::Error::other(error)))?
+    }
+
     /// How many connections are open, idle and waited for.
     pub fn pool(&self) -> deadpool::Status {
         match self {
-            Self::Postgres(pool) => pool.status(),
+            Self::Postgres { pool, .. } => pool.status(),
             Self::Sqlite { readers, .. } => readers.status(),
         }
     }
 
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Postgres(_) => "postgresql",
+            Self::Postgres { .. } => "postgresql",
             Self::Sqlite { .. } => "sqlite",
         }
     }

@@ -11,7 +11,9 @@ use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfi
 use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use futures_util::FutureExt;
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
+use tokio::task::JoinError;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::conn::SqliteAsync;
@@ -96,11 +98,16 @@ async fn open_postgres(url: &str, connections: usize) -> Result<Store, StoreErro
     harness.run_pending_migrations(POSTGRES).map_err(StoreError::Migration)?;
     let mut config = ManagerConfig::<AsyncPgConnection>::default();
     config.recycling_method = RecyclingMethod::Fast;
-    config.custom_setup = Box::new(|url| {
+    let runtime = Handle::current();
+    let drivers = runtime.clone();
+    config.custom_setup = Box::new(move |url| {
         let url = url.to_owned();
-        async move { connect_postgres(&url).await }.boxed()
+        let connecting = drivers.spawn(async move { connect_postgres(&url).await });
+        let stopping = |error: JoinError| Err(ConnectionError::BadConnection(error.to_string()));
+        async move { connecting.await.unwrap_or_else(stopping) }.boxed()
     });
-    Ok(Store::Postgres(pool(AsyncDieselConnectionManager::new_with_config(url, config), connections)?))
+    let pool = pool(AsyncDieselConnectionManager::new_with_config(url, config), connections)?;
+    Ok(Store::Postgres { pool, runtime })
 }
 
 /// Connects with TLS when the server offers it (`sslmode=require` insists, as libpq has it).

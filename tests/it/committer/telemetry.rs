@@ -132,7 +132,7 @@ on_both! {
         running.kill().await;
         let corrupt = match db.store {
             Store::Sqlite { .. } => "x'01ff'",
-            Store::Postgres(_) => "'\\x01ff'",
+            Store::Postgres { .. } => "'\\x01ff'",
         };
         let second = "(SELECT sequence FROM journal ORDER BY sequence LIMIT 1 OFFSET 1)";
         execute(&db.store, &format!("UPDATE journal SET payload = {corrupt} WHERE sequence = {second}")).await;

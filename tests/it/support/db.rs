@@ -70,7 +70,7 @@ pub async fn refuse(store: &Store, table: &str, event: &str, condition: &str) {
         Store::Sqlite { .. } => format!(
             "CREATE TRIGGER refuse BEFORE {event} ON {table} WHEN {condition} BEGIN SELECT RAISE(ABORT, 'poison'); END"
         ),
-        Store::Postgres(_) => format!(
+        Store::Postgres { .. } => format!(
             "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
              $$ BEGIN RAISE EXCEPTION 'poison'; END $$; \
              CREATE TRIGGER refuse BEFORE {event} ON {table} FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse()"
@@ -82,7 +82,7 @@ pub async fn refuse(store: &Store, table: &str, event: &str, condition: &str) {
 pub async fn refuse_no_more(store: &Store, table: &str) {
     let sql = match store {
         Store::Sqlite { .. } => "DROP TRIGGER refuse".to_owned(),
-        Store::Postgres(_) => format!("DROP TRIGGER refuse ON {table}; DROP FUNCTION refuse()"),
+        Store::Postgres { .. } => format!("DROP TRIGGER refuse ON {table}; DROP FUNCTION refuse()"),
     };
     execute(store, &sql).await;
 }
