@@ -43,7 +43,7 @@ use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::deadpool::{Pool, PoolError};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 pub use conn::Conn;
 use conn::SqliteAsync;
@@ -164,17 +164,15 @@ impl Store {
     /// wake a thread.
     ///
     /// # Errors
-    /// Those of the work, or that it panicked.
+    /// Those of the work, or that the process is stopping.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let Self::Postgres { runtime, .. } = self else { return work.await };
-        // Stops with whoever waits for it.
-        let mut one = JoinSet::new();
-        one.spawn_on(work, runtime);
-        let ended = one.join_next().await.unwrap_or_else(|| unreachable!("it was just begun"));
-        ended.map_err(|error| StoreError::Io(std::io::Error::other(error)))?
+        match self {
+            Self::Sqlite { .. } => work.await,
+            Self::Postgres { runtime, .. } => run_on(runtime, work).await.map_err(std::io::Error::other)?,
+        }
     }
 
     /// How many connections are open, idle and waited for.
@@ -191,6 +189,17 @@ impl Store {
             Self::Sqlite { .. } => "sqlite",
         }
     }
+}
+
+/// Runs on another runtime; stops with whoever waits for it.
+async fn run_on<T: Send + 'static>(
+    runtime: &Handle,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, JoinError> {
+    let mut one = JoinSet::new();
+    one.spawn_on(work, runtime);
+    let ended = one.join_next().await.unwrap_or_else(|| unreachable!("it was just begun"));
+    ended.map_err(|error| if error.is_panic() { std::panic::resume_unwind(error.into_panic()) } else { error })
 }
 
 /// An open transaction. Dropping it without [`Tx::commit`] undoes it at once, in the background:

@@ -17,7 +17,7 @@ use tokio::task::JoinError;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::conn::SqliteAsync;
-use super::{Store, StoreError};
+use super::{Store, StoreError, run_on};
 
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -101,10 +101,10 @@ async fn open_postgres(url: &str, connections: usize) -> Result<Store, StoreErro
     let runtime = Handle::current();
     let drivers = runtime.clone();
     config.custom_setup = Box::new(move |url| {
-        let url = url.to_owned();
-        let connecting = drivers.spawn(async move { connect_postgres(&url).await });
+        let (drivers, url) = (drivers.clone(), url.to_owned());
         let stopping = |error: JoinError| Err(ConnectionError::BadConnection(error.to_string()));
-        async move { connecting.await.unwrap_or_else(stopping) }.boxed()
+        let connecting = async move { connect_postgres(&url).await };
+        async move { run_on(&drivers, connecting).await.unwrap_or_else(stopping) }.boxed()
     });
     let pool = pool(AsyncDieselConnectionManager::new_with_config(url, config), connections)?;
     Ok(Store::Postgres { pool, runtime })

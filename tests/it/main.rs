@@ -30,6 +30,7 @@ mod committer;
 mod compare;
 mod config;
 mod crash;
+mod crowded;
 mod definitions;
 mod demo;
 mod documents;

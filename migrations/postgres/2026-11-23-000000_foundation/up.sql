@@ -200,7 +200,6 @@ CREATE TABLE dora_change (
     repository TEXT NOT NULL,
     packed BYTEA NOT NULL
 );
-ALTER TABLE dora_change ALTER COLUMN packed SET STORAGE EXTERNAL;
 CREATE INDEX dora_change_repository ON dora_change (repository, number);
 
 -- The deployments that brought changes of repositories that several services are built from.

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 
 use super::Wanted;
 use super::cache::DoraCache;
+use super::known::Pin;
 use super::memo::{Name, Scope};
 use super::reading::{Reading, Rows};
 use super::start_blocking;
@@ -126,13 +127,15 @@ impl DoraCache {
         // few services many months are read at once.
         let at_once = if scope.wanted == Wanted::All { 1 } else { cold.len().div_ceil(2 * cores).max(1) };
         let all: Vec<Month> = cold.iter().chain(months.difference(&cold)).copied().collect();
+        let mut overtaken = false;
         for group in all.chunks(at_once) {
+            let _pin = Pin::new(&self.known);
             let of_group = group.iter().copied().filter(|month| cold.contains(month)).collect();
             self.load(conn, &scope.wanted, &of_group).await?;
             let mut begun = Vec::new();
             for month in group {
                 match self.begin(conn, name(*month)).await? {
-                    None => return Ok(None),
+                    None => overtaken = true,
                     Some(Begun::Known(known)) => merged.push((*month, known)),
                     Some(Begun::Behind(work)) => begun.push(work),
                 }
@@ -143,11 +146,15 @@ impl DoraCache {
             if merging.len() >= cores {
                 self.finish(merging.pop_front(), &mut merged).await?;
             }
+            if overtaken {
+                break;
+            }
         }
         while !merging.is_empty() {
             self.finish(merging.pop_front(), &mut merged).await?;
         }
-        Ok(Some(merged))
+        // What was merged till then is remembered.
+        Ok((!overtaken).then_some(merged))
     }
 
     /// Looks up what was merged before, and the rows that were projected since; `None` where new

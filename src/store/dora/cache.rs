@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::arranged::ATTEMPTS;
 use super::dirty;
 use super::kept;
-use super::known::Known;
+use super::known::{Known, Pin};
 use super::memo::{Memo, Scope};
 use super::places;
 use super::reading::{Reading, Rows};
@@ -135,6 +135,7 @@ impl DoraCache {
         wanted: &Wanted,
         months: &BTreeSet<Month>,
     ) -> Result<Option<Vec<Rows>>, StoreError> {
+        let _pin = Pin::new(&self.known);
         if !self.load(conn, wanted, months).await? {
             return Ok(None);
         }

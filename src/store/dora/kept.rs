@@ -80,10 +80,6 @@ fn pack(partition: &Partition) -> Result<Vec<u8>, StoreError> {
     postcard::to_allocvec(partition).map_err(|error| StoreError::encode("partition", error))
 }
 
-fn unpack(numbers: &[u8]) -> Result<Partition, StoreError> {
-    postcard::from_bytes(numbers).map_err(|error| StoreError::decode("partition", error))
-}
-
 fn squeeze(json: &[u8]) -> Result<Vec<u8>, StoreError> {
     zstd::bulk::compress(json, COMPRESSION).map_err(|error| StoreError::encode("details", error))
 }
@@ -184,11 +180,11 @@ pub(super) async fn load(
     };
     let mut rows: Vec<Row> = Vec::new();
     match services {
-        None => rows.extend(on_conn!(conn, |c| query().load::<Row>(c).await)?),
+        None => rows.extend(on_conn!(conn, |c| query().load::<Row>(c).await).map_err(unreadable)?),
         Some(services) => {
             for names in services.chunks(CHUNK) {
                 let query = || query().filter(dora_partition::service.eq_any(names));
-                rows.extend(on_conn!(conn, |c| query().load::<Row>(c).await)?);
+                rows.extend(on_conn!(conn, |c| query().load::<Row>(c).await).map_err(unreadable)?);
             }
         }
     }
@@ -199,19 +195,26 @@ pub(super) async fn load(
     Ok(rows.into_iter().map(kept).collect())
 }
 
+fn unreadable(error: diesel::result::Error) -> StoreError {
+    match error {
+        diesel::result::Error::DeserializationError(source) => StoreError::decode("partition", source),
+        other => other.into(),
+    }
+}
+
 /// Unpacked right where the database's answer lies: to copy it first takes longer.
 #[derive(Debug, FromSqlRow)]
 struct Numbers(Partition);
 
 impl FromSql<Binary, Pg> for Numbers {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        Ok(Self(unpack(value.as_bytes())?))
+        Ok(Self(postcard::from_bytes(value.as_bytes())?))
     }
 }
 
 impl FromSql<Binary, Sqlite> for Numbers {
     fn from_sql(mut value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
-        Ok(Self(unpack(value.read_blob())?))
+        Ok(Self(postcard::from_bytes(value.read_blob())?))
     }
 }
 

@@ -5,6 +5,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::Wanted;
 use super::kept::Kept;
 use super::places::Places;
@@ -28,6 +30,35 @@ pub(super) struct Known {
     bytes: usize,
     /// Counts readings.
     turn: u64,
+    /// The turns at which readings began that are not over, with how many.
+    begun: BTreeMap<u64, usize>,
+}
+
+/// While it lives, what is loaded and looked up from now on is not forgotten.
+pub(super) struct Pin<'a> {
+    known: &'a Mutex<Known>,
+    turn: u64,
+}
+
+impl<'a> Pin<'a> {
+    pub fn new(known: &'a Mutex<Known>) -> Self {
+        let mut all = known.lock();
+        let turn = all.turn;
+        *all.begun.entry(turn).or_default() += 1;
+        Self { known, turn }
+    }
+}
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        let begun = &mut self.known.lock().begun;
+        if let Entry::Occupied(mut same) = begun.entry(self.turn) {
+            *same.get_mut() -= 1;
+            if *same.get() == 0 {
+                same.remove();
+            }
+        }
+    }
 }
 
 pub(super) struct Slot {
@@ -122,10 +153,13 @@ impl Known {
         })
     }
 
+    /// Which of the wanted rows are not in memory; the others count as used.
     pub fn missing(&self, wanted: &Wanted, months: &BTreeSet<Month>) -> BTreeMap<Month, BTreeSet<Arc<str>>> {
         let mut missing: BTreeMap<Month, BTreeSet<Arc<str>>> = BTreeMap::new();
         for (month, service, slot) in self.slots(wanted, months) {
-            if slot.partition.is_none() {
+            if slot.partition.is_some() {
+                slot.used.set(self.turn);
+            } else {
                 missing.entry(month).or_default().insert(Arc::clone(service));
             }
         }
@@ -141,9 +175,10 @@ impl Known {
             let rows = Rows { service: Arc::clone(service), month, changed: slot.changed, partition };
             (slot.changed <= self.changed).then_some(rows)
         });
-        let rows = rows.collect();
+        // All of them are used, whether others are missing or not.
+        let rows: Vec<Option<Rows>> = rows.collect();
         self.make_room();
-        rows
+        rows.into_iter().collect()
     }
 
     /// Forgets a quarter of what there is room for, so that it is seldom done.
@@ -155,9 +190,10 @@ impl Known {
         let loaded = slots.filter(|slot| slot.partition.is_some());
         let kept = loaded.map(|slot| (slot.used.get(), slot.bytes())).collect();
         let Some(until) = last_to_go(kept, self.room / 4 * 3) else { return };
+        // What is read just now is in memory anyway.
+        let reading = self.begun.keys().next().map_or(self.turn, |begun| self.turn.min(*begun));
         for slot in self.partitions.values_mut().flat_map(BTreeMap::values_mut) {
-            // What is read just now is in memory anyway.
-            if slot.used.get() <= until.min(self.turn - 1) {
+            if slot.used.get() <= until && slot.used.get() < reading {
                 self.bytes -= slot.bytes();
                 slot.partition = None;
             }
