@@ -66,10 +66,11 @@ pub fn parse(body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
     if alerts.is_empty() {
         return Ok(Reading::skipped(Skip::NoChange, "there is no alert in it"));
     }
-    let (mut facts, mut refused) = (Vec::new(), Vec::new());
+    let (mut facts, mut refused, mut skipped) = (Vec::new(), Vec::new(), Skip::NotConfigured);
     for (index, raw) in alerts.into_iter().enumerate() {
         match of_item(raw, &format!("/alerts/{index}"), context) {
-            Ok(fact) => facts.extend(fact),
+            Ok(Ok(fact)) => facts.push(fact),
+            Ok(Err(why)) => skipped = why,
             Err(fault) => refused.push(Refused { fault, raw: raw.as_bytes().to_vec() }),
         }
     }
@@ -78,22 +79,30 @@ pub fn parse(body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
         refused.push(Refused { fault: Fault::new("/truncatedAlerts", words), raw: n.to_string().into_bytes() });
     }
     if facts.is_empty() && refused.is_empty() {
-        let words = "no alert in it is an incident (sources.alertmanager.ignore)";
-        return Ok(Reading::skipped(Skip::NotConfigured, words));
+        let words = match skipped {
+            Skip::Test => "it is what Grafana sends to try a contact point",
+            _ => "no alert in it is an incident (sources.alertmanager.ignore)",
+        };
+        return Ok(Reading::skipped(skipped, words));
     }
     Ok(Reading::Mixed(facts, refused))
 }
 
-fn of_item(raw: &str, at: &str, context: &Context<'_>) -> Result<Option<Fact>, Fault> {
+/// The inner error is why an alert is no incident.
+fn of_item(raw: &str, at: &str, context: &Context<'_>) -> Result<Result<Fact, Skip>, Fault> {
     let alert: Alert<'_> = read(raw).map_err(|fault| Fault::new(at, fault.detail()))?;
     of_alert(&alert, at, raw, context)
 }
 
-fn of_alert(alert: &Alert<'_>, at: &str, raw: &str, context: &Context<'_>) -> Result<Option<Fact>, Fault> {
+fn of_alert(alert: &Alert<'_>, at: &str, raw: &str, context: &Context<'_>) -> Result<Result<Fact, Skip>, Fault> {
     let labels = texts(&alert.labels);
     let name = labels.get("alertname").copied().unwrap_or_default();
     if context.settings.ignore.iter().any(|ignored| ignored == name) {
-        return Ok(None);
+        return Ok(Err(Skip::NotConfigured));
+    }
+    // Nothing would ever resolve it.
+    if name == "TestAlert" && labels.get("instance") == Some(&"Grafana") {
+        return Ok(Err(Skip::Test));
     }
     let fix = "Alertmanager gives each alert one";
     let fingerprint = alert.fingerprint.clone().needed(format_args!("{at}/fingerprint"), ID, fix)?;
@@ -111,7 +120,7 @@ fn of_alert(alert: &Alert<'_>, at: &str, raw: &str, context: &Context<'_>) -> Re
         }
         other => return Err(Fault::new(format_args!("{at}/status"), format!("is `{other}`: firing or resolved?"))),
     };
-    Ok(Some(incident.fact(status, ended, raw)))
+    Ok(Ok(incident.fact(status, ended, raw)))
 }
 
 struct Incident<'a> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use devpulse::config::EnvironmentNames;
 use devpulse::ingest::alertmanager::{Context, parse};
+use devpulse::ingest::source::{Reading, Skip};
 use devpulse::time::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -205,6 +206,22 @@ async fn grafanas_alerts_are_incidents_and_its_password_may_be_a_key() {
     assert_eq!((&incident["service"], &incident["status"]), (&json!("checkout"), &json!("resolved")), "{incidents}");
     assert_eq!(incident["started_at"], "2021-10-12T07:51:03.157076Z");
     assert_eq!(incident["resolved_at"], "2021-10-12T08:51:03.157076Z");
+}
+
+/// Of the button that tries a contact point; nothing ever resolves it.
+#[test]
+fn what_grafana_sends_to_try_is_no_incident() {
+    let settings = devpulse::config::model::Alertmanager::default();
+    let (received_at, environments) = (Timestamp::from_seconds(0), EnvironmentNames::new(&[]));
+    let context = Context { received_at, settings: &settings, environments, max_items: 100 };
+    let alert = json!({"status": "firing", "labels": {"alertname": "TestAlert", "instance": "Grafana"},
+        "annotations": {"summary": "Notification test"}, "startsAt": "2026-01-05T10:00:00Z",
+        "endsAt": "0001-01-01T00:00:00Z", "fingerprint": "57c6d9296de2ad39"});
+    let of = |alert: &Value| parse(&json!({"alerts": [alert]}).to_string(), &context).unwrap();
+    assert!(matches!(of(&alert), Reading::Skipped(Skip::Test, _)));
+    let mut own = alert;
+    own["labels"]["instance"] = "web-1".into();
+    assert!(matches!(of(&own), Reading::Mixed(facts, _) if facts.len() == 1), "somebody may call an alert so");
 }
 
 #[test]

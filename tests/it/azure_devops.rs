@@ -270,6 +270,15 @@ fn others_review_and_vote_until_they_change_their_minds() {
 }
 
 #[test]
+fn builds_of_pull_requests_deploy_nothing() {
+    let mut body = build();
+    body["resource"]["sourceBranch"] = json!("refs/pull/18/merge");
+    assert_eq!(why(&body, "ConsumerAddressModule"), Skip::NotMerged);
+    body["resource"]["sourceBranch"] = json!("refs/heads/main");
+    assert!(matches!(read(&body, &[("ConsumerAddressModule", "production")]), Ok(Reading::Facts(_))));
+}
+
+#[test]
 fn mutilated_bodies_get_an_outcome_too() {
     for body in [stage(), release(), build(), push(), pull_request(), comment("a", "19")] {
         let places = everywhere(&body, 6, |body| read(body, &[("__default", "production"), ("Dev", "production")]));

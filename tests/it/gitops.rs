@@ -101,6 +101,11 @@ async fn syncs_of_argo_cd_are_deployments_where_the_revision_changed() {
     assert_eq!(deliver(&returned).await, "duplicate");
     assert_eq!(devpulse.get(DAY).await["metrics"]["deployment_frequency"]["n"], 3);
 
+    let mut elsewhere = returned;
+    elsewhere["metadata"]["labels"]["environment"] = json!("staging");
+    assert_eq!(deliver(&elsewhere).await, "accepted", "the application of the same name of another Argo CD");
+    assert_eq!(deliver(&elsewhere).await, "duplicate");
+
     let body = notification(&application(&sha(5), 5, "Succeeded", "Healthy"));
     assert!(!body.contains("not to be sent"), "{body}");
     let refused = send(&devpulse, "argocd", ("authorization", "Bearer x"), &body).await;
@@ -168,6 +173,9 @@ async fn what_flux_reconciled_counts_once_per_revision() {
     let helm = |reason, hour, message| reconciliation("HelmRelease", reason, "6.5.4", hour, message);
     let upgraded = "Helm upgrade succeeded for release apps/checkout.v2 with chart checkout@6.5.4";
     assert_eq!(deliver(helm("UpgradeSucceeded", 12, upgraded)).await, "accepted");
+    let staged = helm("UpgradeSucceeded", 12, upgraded).replace("\"production\"", "\"staging\"");
+    assert_eq!(deliver(staged.clone()).await, "accepted", "the same release in another cluster");
+    assert_eq!(deliver(staged).await, "duplicate");
     let back = "Helm rollback to previous release apps/checkout.v1 with chart checkout@6.5.3 succeeded";
     assert_eq!(deliver(helm("RollbackSucceeded", 13, back)).await, "accepted");
     let metrics = devpulse.get(DAY).await["metrics"].clone();

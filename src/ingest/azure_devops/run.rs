@@ -224,6 +224,9 @@ pub fn build(build: Build<'_>, event: &Event<'_>, context: &Context<'_>) -> Resu
     let get_version = text(build.source_get_version);
     let old = get_version.rsplit(':').next().filter(|sha| SHA.check(sha).is_ok());
     let branch = text(build.source_branch);
+    if branch.starts_with("refs/pull/") {
+        return Ok(Reading::skipped(Skip::NotMerged, "it builds a pull request, which deploys nothing"));
+    }
     let number = text(build.number);
     let known = Known {
         version: version_of(&branch).or_else(|| version_of(&number)),

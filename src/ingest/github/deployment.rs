@@ -15,6 +15,8 @@ use crate::ingest::wire::{Field, Raw, Text, read};
 use crate::time::Timestamp;
 
 const DEPLOYMENT_FIX: &str = "GitHub describes the deployment there";
+/// Where previews of pull requests are deployed to.
+const PREVIEW: &str = "preview";
 
 /// A deployment was created: it is under way.
 pub fn created(payload: DeploymentPayload<'_>, raw: &str, context: &Context<'_>) -> Result<Reading, Fault> {
@@ -62,9 +64,9 @@ fn facts(
     };
     let transient = deployment.transient == Field::Given(true);
     let production = deployment.production == Field::Given(true);
-    // A preview of a pull request is never production, whatever it is called.
+    // A preview of a pull request is never production, whatever it is called and patterns say.
     let environment = if transient {
-        sent.clone().into_owned()
+        PREVIEW.to_owned()
     } else {
         let default = context.settings.default_environment.as_deref();
         repo.environment(&sent, production, context.environments, default)

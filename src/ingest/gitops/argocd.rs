@@ -238,7 +238,10 @@ impl Payload<'_> {
         };
         event.name_environment(canonical);
         let succeeded = if attempt.outcome == DeploymentOutcome::Succeeded { "succeeded" } else { "failed" };
-        Ok(fact_known_by(&[SOURCE, &id, succeeded], DeliveryEvent::Deployment(event), body))
+        // Several Argo CDs have applications of the same names.
+        let (service, place) = (event.service.clone(), event.place().to_owned());
+        let parts = [SOURCE, &id, succeeded, &service, &place];
+        Ok(fact_known_by(&parts, DeliveryEvent::Deployment(event), body))
     }
 
     /// The commits that revisions of git are, each with its repository.

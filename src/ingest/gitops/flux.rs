@@ -76,9 +76,12 @@ pub fn parse(body: &str, context: &Context<'_, Labelled>) -> Result<Reading, Fau
     let moment = sighting.as_ref().map_or_else(String::new, |_| time.to_string());
     let deployment = event.deployment((&name, &namespace), step, time, context);
     let id = format!("{object}/{}", deployment.key.id);
+    // Clusters that follow one repository have objects of the same names.
+    let (service, place) = (deployment.service.clone(), deployment.place().to_owned());
     let key = EntityKey { id: id.clone(), ..deployment.key };
     let event = DeliveryEvent::Deployment(DeploymentEvent { key, sighting, ..deployment });
-    Ok(Reading::Facts(vec![fact_known_by(&[SOURCE, &id, outcome, &moment], event, body)]))
+    let parts = [SOURCE, &id, outcome, &moment, &service, &place];
+    Ok(Reading::Facts(vec![fact_known_by(&parts, event, body)]))
 }
 
 impl Event<'_> {

@@ -248,17 +248,22 @@ fn every_state_of_a_deployment() {
 #[test]
 fn environments_get_their_configured_names() {
     let mut setup = Setup::new();
-    let environment = |setup: &Setup, name: &str, transient: bool, production: bool| {
+    let named = |setup: &Setup, name: &str, transient: bool, production: bool| {
         let mut body = examples_of("deployment_status")[0].clone();
         body["deployment_status"]["environment"] = json!(name);
         body["deployment"]["transient_environment"] = json!(transient);
         body["deployment"]["production_environment"] = json!(production);
-        setup.deployment("deployment_status", &body).environment
+        let event = setup.deployment("deployment_status", &body);
+        (event.environment, event.place)
     };
+    let environment = |setup: &Setup, name: &str, transient, production| named(setup, name, transient, production).0;
     assert_eq!(environment(&setup, "prod-eu", false, false), "production");
     assert_eq!(environment(&setup, "github-pages", false, false), "github-pages");
     assert_eq!(environment(&setup, "live", false, true), "production", "GitHub says that users work there");
-    assert_eq!(environment(&setup, "prod-pr-7", true, false), "prod-pr-7", "a preview is never production");
+    for name in ["prod-pr-7", "production"] {
+        let preview = ("preview".to_owned(), Some(name.to_owned()));
+        assert_eq!(named(&setup, name, true, false), preview, "a preview is never production");
+    }
     setup.github.default_environment = Some("staging".to_owned());
     assert_eq!(environment(&setup, "github-pages", false, false), "staging");
 }
