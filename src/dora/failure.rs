@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::derive::Work;
+use super::range::SHORT_HASH;
 use super::row::{Because, Cause, LinkKind, Restoration};
 use crate::event::{DeploymentKind, DeploymentOutcome, DeploymentRef, Incident};
 use crate::time::Timestamp;
@@ -25,9 +26,6 @@ pub(super) struct Fix {
 
 /// The deployments that an incident belongs to, with how that is known.
 pub(super) type Links = Vec<(usize, LinkKind)>;
-
-/// The shortest beginning of a commit's hash that names it.
-const SHORT_COMMIT: usize = 7;
 
 pub(super) fn rollbacks(work: &mut Work<'_>) -> Vec<Undo> {
     let mut undos = Vec::new();
@@ -193,7 +191,7 @@ impl Index {
     }
 
     fn with_commit(&self, commit: &str) -> Vec<usize> {
-        if commit.len() < SHORT_COMMIT {
+        if commit.len() < SHORT_HASH {
             return self.by_commit.get(commit).cloned().unwrap_or_default();
         }
         let from = self.by_commit.range::<str, _>((Bound::Included(commit), Bound::Unbounded));

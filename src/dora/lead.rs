@@ -44,12 +44,18 @@ impl<'a> Known<'a> {
     }
 
     fn named(&self, repository: &str, sha: &str) -> Option<&'a Commit> {
-        self.0.get(repository)?.commit(sha)
+        self.0.get(repository)?.named(sha)
     }
 
-    /// Forks hold the same hash: the smallest name stands.
+    /// Forks hold the same hash: the smallest name stands. The beginning of a hash must be of one
+    /// commit alone.
     fn with(&self, sha: &str) -> Option<&'a Repository> {
-        self.0.values().copied().find(|repository| repository.commit(sha).is_some())
+        let mut all = self.0.values().copied();
+        all.clone().find(|repository| repository.commit(sha).is_some()).or_else(|| {
+            let one = all.by_ref().find_map(|repository| Some((repository, &repository.named(sha)?.sha)))?;
+            let same = |other: &Repository| other.named(sha).is_none_or(|commit| commit.sha == *one.1);
+            all.all(same).then_some(one.0)
+        })
     }
 }
 
@@ -106,19 +112,20 @@ impl<'w> Walk<'_, 'w> {
     /// A change that the deployment itself names.
     fn named(&mut self, row: usize, deployment: &Deployment, named: &'w ChangeRef) {
         let change = self.known.named(&named.repository, &named.sha);
+        let sha = change.map_or(&*named.sha, |change| &*change.sha);
         let rules = self.work.rules;
         let reason = match change {
             Some(change) if change.merge => Some(LeadReason::MergeCommit),
             Some(change) if rules.is_of_other_paths(deployment, &named.repository, change) => {
                 Some(LeadReason::OtherPaths)
             }
-            _ if !self.seen.insert((&named.repository, &named.sha)) => Some(LeadReason::DeployedBefore),
+            _ if !self.seen.insert((&named.repository, sha)) => Some(LeadReason::DeployedBefore),
             _ => None,
         };
         if let Some(reason) = reason {
-            return self.leave_out(row, Some((&named.repository, &named.sha)), reason);
+            return self.leave_out(row, Some((&named.repository, sha)), reason);
         }
-        let mut lead = lead_of(row, &named.repository, &named.sha, change);
+        let mut lead = lead_of(row, &named.repository, sha, change);
         lead.authored_at = change.and_then(rewritten_from).or(named.authored_at).or(lead.authored_at);
         lead.committed_at = named.committed_at.or(lead.committed_at);
         self.leads.rows.push(lead);
@@ -219,7 +226,7 @@ impl<'w> Walk<'_, 'w> {
         if !repository.has_landed() {
             return None;
         }
-        let own = deployment.commit.as_deref().and_then(|sha| repository.commit(sha));
+        let own = deployment.commit.as_deref().and_then(|sha| repository.named(sha));
         let until = own.and_then(Commit::landed_at).or_else(|| self.work.began(row))?;
         Some((repository, until, own.is_some()))
     }
@@ -235,7 +242,7 @@ impl<'w> Walk<'_, 'w> {
     ) -> bool {
         // Nothing deployed from this repository so far: where its changes begin is not known.
         let after = before.map_or(until, |before| before.min(until));
-        let own = deployment.commit.as_deref().and_then(|sha| repository.commit(sha));
+        let own = deployment.commit.as_deref().and_then(|sha| repository.named(sha));
         let (mut brought, mut complete) = (0_usize, true);
         for change in repository.landed(after, until).chain(own) {
             complete &= !change.partial;

@@ -99,9 +99,12 @@ impl NoRange {
     }
 }
 
+/// The shortest beginning of a hash that git, and whoever abbreviates, takes for a name.
+pub const SHORT_HASH: usize = 7;
+
 /// Whether a text can be the name of a commit: a hash, or as much of it as git abbreviates to.
 pub fn is_hash(text: &str) -> bool {
-    (7..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    (SHORT_HASH..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
+use super::range::is_hash;
 use crate::event::{Change, PullRequest};
 use crate::time::Timestamp;
 
@@ -118,6 +119,8 @@ pub struct Repository {
     /// Those that got onto the main line, in this order; by hash where the time is the same.
     landed: Vec<(Timestamp, Arc<Commit>)>,
     size: usize,
+    /// By their hashes, as soon as somebody asks for the beginning of one.
+    sorted: OnceLock<Vec<Arc<Commit>>>,
 }
 
 impl Repository {
@@ -142,6 +145,7 @@ impl Repository {
     /// Takes in what is newly known; of two of one hash the later stands. Answers each as it was,
     /// where it was known, and as it is.
     pub fn learn(&mut self, commits: impl IntoIterator<Item = Commit>) -> Vec<Learned> {
+        self.sorted.take();
         let mut learned = Vec::new();
         // What is answered holds them: none of these places is given to another in the meantime.
         let mut gone: HashSet<*const Commit> = HashSet::new();
@@ -167,6 +171,27 @@ impl Repository {
 
     pub fn commit(&self, sha: &str) -> Option<&Commit> {
         self.by_sha.get(sha).map(|BySha(commit)| &**commit)
+    }
+
+    /// By its hash, or by the beginning of it, as CI systems abbreviate, that no other commit has.
+    pub fn named(&self, name: &str) -> Option<&Commit> {
+        self.commit(name).or_else(|| self.beginning_with(name))
+    }
+
+    fn beginning_with(&self, name: &str) -> Option<&Commit> {
+        if !is_hash(name) {
+            return None;
+        }
+        let sorted = self.sorted.get_or_init(|| {
+            let mut all: Vec<Arc<Commit>> = self.by_sha.iter().map(|BySha(commit)| Arc::clone(commit)).collect();
+            all.sort_unstable_by(|a, b| a.sha.cmp(&b.sha));
+            all
+        });
+        let from = sorted.partition_point(|commit| *commit.sha < *name);
+        let alike = sorted.iter().skip(from).take_while(|commit| commit.sha.starts_with(name));
+        let mut found = alike.filter(|commit| is_hash(&commit.sha));
+        let one = found.next()?;
+        found.next().is_none().then_some(&**one)
     }
 
     /// Whether any change is known to have got onto its main line.
@@ -211,6 +236,24 @@ mod tests {
 
     fn shas<'c>(commits: impl Iterator<Item = &'c Commit>) -> Vec<&'c str> {
         commits.map(|commit| &*commit.sha).collect()
+    }
+
+    #[test]
+    fn the_beginning_of_a_hash_names_one_commit_or_none() {
+        let mut repository = Repository::new("acme/shop");
+        let [one, other, third] = ["0badcafe11", "0badcafe22", "1badcafe33"].map(|hash| format!("{hash:0<40}"));
+        repository.learn([commit(&one, None), commit("0badcaf-not-a-hash", None)]);
+        let found = |repository: &Repository, name: &str| repository.named(name).map(|commit| commit.sha.to_string());
+        for name in [one.as_str(), "0badcaf", "0badcafe1"] {
+            assert_eq!(found(&repository, name).as_ref(), Some(&one), "{name}");
+        }
+        for name in ["0badca", "0badcafe2", "badcafe", "0badcaf-"] {
+            assert_eq!(found(&repository, name), None, "{name}");
+        }
+        repository.learn([commit(&other, None), commit(&third, None)]);
+        assert_eq!(found(&repository, "0badcafe"), None, "it could be either");
+        assert_eq!(found(&repository, "0badcafe2"), Some(other));
+        assert_eq!(found(&repository, "1badcaf"), Some(third));
     }
 
     #[test]

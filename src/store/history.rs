@@ -9,11 +9,16 @@ use super::conn::on_conn;
 use super::place::affects;
 use super::schema::{change, deployment, finding, incident, series};
 use super::{Conn, StoreError, storable};
+use crate::dora::range::is_hash;
 use crate::event::{Change, Deployment, DeploymentEvent, DeploymentRef, EntityKey, Finding, Incident};
 use crate::time::Timestamp;
 
 /// Names per statement, well below the limit of bind parameters.
 const CHUNK: usize = 1_000;
+/// Conditions per statement: databases nest them.
+const RANGES: usize = 100;
+/// Digits of a whole hash, at least.
+const FULL_HASH: usize = 40;
 
 fn decode<T: DeserializeOwned>(what: &'static str, state: &str) -> Result<T, StoreError> {
     serde_json::from_str(state).map_err(|error| StoreError::Decode { what, source: Box::new(error) })
@@ -30,12 +35,24 @@ pub async fn deployments_of(conn: &mut Conn, service: &str) -> Result<Vec<Deploy
     decode_all("deployment", &states)
 }
 
-/// The repositories that know one of the hashes.
+/// The repositories that know one of the hashes, or one that begins so.
 pub async fn repositories_of(conn: &mut Conn, shas: &[&str]) -> QueryResult<Vec<String>> {
     let mut repositories = Vec::new();
     for names in shas.chunks(CHUNK) {
         let query = || change::table.filter(change::sha.eq_any(names)).select(change::repository).distinct();
         repositories.extend(on_conn!(conn, |c| query().load::<String>(c).await)?);
+    }
+    let short = shas.iter().filter(|sha| is_hash(sha) && sha.len() < FULL_HASH);
+    // No hash that begins so comes after as many digits of the last kind, in the order of any language.
+    let ranges: Vec<(&str, String)> = short.map(|sha| (*sha, format!("{sha:f<64}"))).collect();
+    for ranges in ranges.chunks(RANGES) {
+        repositories.extend(on_conn!(conn, |c| {
+            let mut query = change::table.select(change::repository).distinct().into_boxed();
+            for (from, to) in ranges {
+                query = query.or_filter(change::sha.between(from, to));
+            }
+            query.load::<String>(c).await
+        })?);
     }
     Ok(repositories)
 }

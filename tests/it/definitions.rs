@@ -93,6 +93,52 @@ on_both! {
         assert_eq!((&lead["n"], &lead["excluded"]), (&json!(2), &json!({"deployed_before": 2})));
     }
 
+    /// CI systems abbreviate hashes; whatever is heard of first.
+    async fn a_deployment_may_abbreviate_its_commits(db: TestDb) {
+        let desk = desk(&db.store, CONFIGURATION).await;
+        // Commits of one repository begin differently; those of another are others.
+        let sha = |of: &str, n: u8| format!("{n}{:x}cdef01{n:032x}", of.len());
+        let short = |of: &str, n: u8, length: usize| sha(of, n)[..length].to_owned();
+        let of = |service: &str, event: Value| with(event, json!({"service": service}));
+        let deployed = |service: &str, n: u8, length: usize, time: &str| {
+            let event = with(deployment(&format!("{service}-{n}"), &n.to_string(), time), json!({"commit": short(service, n, length)}));
+            of(service, event)
+        };
+        let merged = |repository: &str, n: u8, time: &str| {
+            with(change(&sha(repository, n), time, time), json!({"repository": format!("acme/{repository}")}))
+        };
+        // The third was merged before the second was deployed, and is not in it.
+        let deployments = |service: &str| json!([
+            deployed(service, 1, 7, "2025-03-02T10:00:00Z"), deployed(service, 2, 8, "2025-03-03T10:00:00Z"),
+            deployed(service, 3, 12, "2025-03-03T12:00:00Z"),
+        ]);
+        let changes = |repository: &str| json!([
+            merged(repository, 1, "2025-03-02T08:00:00Z"), merged(repository, 2, "2025-03-03T08:00:00Z"),
+            merged(repository, 3, "2025-03-03T09:00:00Z"),
+        ]);
+        let lead = async |service: &str| {
+            desk.metric("change_lead_time", &format!("service={service}&percentile=mean&{MARCH}")).await
+        };
+        // Of a configured repository, and of one that only the commits tell.
+        for service in ["checkout", "search"] {
+            desk.send(deployments(service)).await;
+            assert_eq!(lead(service).await["n"], 0, "{service}");
+            desk.send(changes(service)).await;
+            let lead = lead(service).await;
+            assert_eq!((&lead["n"], &lead["value"]), (&json!(2), &json!(2.5 * 3_600.0)), "{service}: {lead:#}");
+            assert_eq!(lead["excluded"], json!({"first_deployment": 1}), "{service}");
+            assert_eq!(lead["partial"].as_u64().unwrap_or_default(), 0, "{service}: {lead:#}");
+        }
+        let named = json!([{"repository": "acme/till", "sha": short("till", 4, 8)}]);
+        desk.send(json!([
+            of("till", with(deployment("t", "1", "2025-03-04T12:00:00Z"), json!({"changes": named}))),
+            merged("till", 4, "2025-03-04T10:00:00Z"),
+        ])).await;
+        assert_eq!(lead("till").await["value"], 2.0 * 3_600.0);
+        let explained = desk.get(&format!("/api/v1/dora/change_lead_time/explain?service=till&{MARCH}")).await;
+        assert_eq!(explained["included"][0]["change"]["sha"], sha("till", 4), "{explained:#}");
+    }
+
     /// Case 15: a cherry-picked commit is another commit, written when its original was.
     async fn a_cherry_pick_counts_from_when_it_was_written(db: TestDb) {
         let desk = desk(&db.store, CONFIGURATION).await;

@@ -7,6 +7,7 @@ use diesel::upsert::excluded;
 use diesel_async::RunQueryDsl;
 
 use super::NO_SERVICE;
+use crate::dora::range::SHORT_HASH;
 use crate::event::{DeploymentRef, Incident};
 use crate::store::conn::{batch, on_conn};
 use crate::store::schema::{deployment, dora_dirty, dora_partition, dora_repository, incident, incident_reference};
@@ -14,8 +15,8 @@ use crate::store::{Conn, storable};
 
 /// Names per statement, well below the limit of bind parameters.
 pub(super) const CHUNK: usize = 1_000;
-/// The shortest beginning of a commit's hash that names it.
-const SHORT_COMMIT: usize = 7;
+/// The longest beginning of a hash that deployments may be known by instead of all of it.
+const LONGEST_SHORT_HASH: usize = 12;
 
 #[derive(Debug, Clone, Insertable, Queryable)]
 #[diesel(table_name = dora_dirty, treat_none_as_default_value = false)]
@@ -165,10 +166,14 @@ async fn built_from(conn: &mut Conn, repositories: &BTreeSet<String>) -> QueryRe
     Ok(services)
 }
 
-async fn of_commits(conn: &mut Conn, commits: &BTreeSet<String>) -> QueryResult<Vec<String>> {
+async fn of_commits<'c>(conn: &mut Conn, commits: &'c BTreeSet<String>) -> QueryResult<Vec<String>> {
     let mut services = Vec::new();
-    let commits: Vec<&String> = commits.iter().collect();
-    for names in commits.chunks(CHUNK) {
+    // As deployments may abbreviate them.
+    let lengths = |commit: &str| (SHORT_HASH..=LONGEST_SHORT_HASH.min(commit.len())).chain([commit.len()]);
+    let names = |commit: &'c String| lengths(commit).filter_map(|length| commit.get(..length));
+    let names: BTreeSet<&str> = commits.iter().flat_map(names).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    for names in names.chunks(CHUNK) {
         let query =
             || deployment::table.filter(deployment::commit_sha.eq_any(names)).select(deployment::service).distinct();
         services.extend(on_conn!(conn, |c| query().load::<String>(c).await)?);
@@ -182,7 +187,7 @@ async fn of_named(conn: &mut Conn, named: &DeploymentRef) -> QueryResult<Vec<Str
     let query = || deployment::table.select(deployment::service).distinct();
     match (&named.id, &named.commit) {
         (Some(id), _) => on_conn!(conn, |c| query().filter(deployment::id.eq(id)).load(c).await),
-        (None, Some(commit)) if commit.len() < SHORT_COMMIT => {
+        (None, Some(commit)) if commit.len() < SHORT_HASH => {
             on_conn!(conn, |c| query().filter(deployment::commit_sha.eq(commit)).load(c).await)
         }
         (None, Some(commit)) => {
@@ -199,7 +204,7 @@ pub(in crate::store) mod reference {
     /// Before the name of a service.
     pub const SERVICE: &str = "service ";
 
-    use super::{DeploymentRef, SHORT_COMMIT};
+    use super::{DeploymentRef, SHORT_HASH};
 
     pub fn id(id: &str) -> String {
         format!("id {id}")
@@ -207,7 +212,7 @@ pub(in crate::store) mod reference {
 
     /// Hashes are shortened differently; all that long begin alike.
     pub fn commit(commit: &str) -> String {
-        let short: String = commit.chars().take(SHORT_COMMIT).collect();
+        let short: String = commit.chars().take(SHORT_HASH).collect();
         format!("commit {short}")
     }
 

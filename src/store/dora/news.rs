@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 
+use crate::dora::range::SHORT_HASH;
 use crate::dora::repository::{Commit, Learned};
 use crate::dora::{History, Rules};
 
@@ -59,11 +60,11 @@ impl Projected {
         let hasher = RandomState::new();
         let by_deployments = || {
             let changes = history.deployments.iter().flat_map(|deployment| &deployment.changes);
-            changes.map(|change| (&*change.repository, &*change.sha))
+            changes.map(|change| (&*change.repository, short(&change.sha)))
         };
         let by_clones = || {
             let found = history.ranges.iter().filter_map(|(name, range)| Some((name, range.as_ref().ok()?)));
-            found.flat_map(|(name, commits)| commits.iter().map(|commit| (&*name.repository, &*commit.sha)))
+            found.flat_map(|(name, commits)| commits.iter().map(|commit| (&*name.repository, short(&commit.sha))))
         };
         let names = || by_deployments().chain(by_clones());
         let named = (names().count() <= ROOM).then(|| names().map(|name| hasher.hash_one(name)).collect());
@@ -71,7 +72,7 @@ impl Projected {
     }
 
     fn names(&self, repository: &str, sha: &str) -> bool {
-        self.named.as_ref().is_none_or(|named| named.contains(&self.hasher.hash_one((repository, sha))))
+        self.named.as_ref().is_none_or(|named| named.contains(&self.hasher.hash_one((repository, short(sha)))))
     }
 
     pub fn repositories(&self) -> impl Iterator<Item = &String> {
@@ -95,6 +96,11 @@ impl Projected {
             }
         }
     }
+}
+
+/// Hashes are abbreviated differently; all that long begin alike.
+fn short(sha: &str) -> &str {
+    sha.get(..SHORT_HASH).unwrap_or(sha)
 }
 
 #[cfg(test)]
