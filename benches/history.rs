@@ -71,7 +71,9 @@ fn main() {
 async fn measure(url: &str, size: Size) {
     let end = Timestamp::from(chrono::Utc::now());
     let began = Instant::now();
-    history::write(&devpulse::store::open::open(url, 2).await.unwrap(), size, end).await;
+    let store = devpulse::store::open::open(url, 2).await.unwrap();
+    history::write(&store, size, end).await;
+    history::settle(&store).await;
     println!("  written in {:.0} s", began.elapsed().as_secs_f64());
     let mut devpulse = DevPulse::start(url, &history::configuration(size)).await;
     let began = Instant::now();
@@ -80,6 +82,7 @@ async fn measure(url: &str, size: Size) {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     println!("  packed and projected in {:.0} s", began.elapsed().as_secs_f64());
+    history::settle(&store).await;
     questions(&devpulse, size, end).await;
     late_events(&devpulse, size, end).await;
     println!("  resident memory: {}", resident(devpulse.process().pid()));

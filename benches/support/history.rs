@@ -88,6 +88,15 @@ pub async fn write(store: &Store, size: Size, end: Timestamp) {
     }
 }
 
+/// What PostgreSQL does by itself within minutes of such writes: it would fall into the measurement.
+pub async fn settle(store: &Store) {
+    if let Conn::Postgres(c) = &mut *store.begin().await.unwrap() {
+        for statement in ["ROLLBACK", "VACUUM (ANALYZE)", "CHECKPOINT", "BEGIN"] {
+            c.batch_execute(statement).await.unwrap();
+        }
+    }
+}
+
 fn of_service(size: Size, number: usize, end: Timestamp) -> Rows {
     let (service, mut dice) = (service(number), Dice(u64::try_from(number).unwrap() + 1));
     let repository = format!("acme/{service}");
@@ -183,6 +192,7 @@ fn an_incident(service: &str, step: usize, deployed: i64, dice: &mut Dice) -> In
         service: Some(service.to_owned()),
         other_services: Vec::new(),
         environment: Some("production".to_owned()),
+        place: None,
         status: IncidentStatus::Resolved,
         severity: None,
         title: None,

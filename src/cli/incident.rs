@@ -85,6 +85,8 @@ fn page(links: &Value) -> String {
         list("links").iter().map(|link| columns.map(|column| cell(link, column)).to_vec()).collect();
     if rows.is_empty() {
         lines.push("is linked to no deployment".to_owned());
+        let why = ["/unlinked/reason", "/unlinked/fix"].map(|at| links.pointer(at).and_then(Value::as_str));
+        lines.extend(why.into_iter().flatten().map(str::to_owned));
     } else {
         lines.push(table(&["deployment", "source", "version", "environment", "known by"], &rows));
     }

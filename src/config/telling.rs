@@ -70,6 +70,8 @@ fn alertmanager(at: &Section<'_>) -> Alertmanager {
         service_label: at.or("service_label", known.service_label, text),
         environment_label: at.or("environment_label", known.environment_label, text),
         severity_label: at.or("severity_label", known.severity_label, text),
+        services: at.texts("services", text),
+        environment: at.optional("environment", text).map(|found| found.value),
         ignore: if at.has("ignore") { ignore } else { known.ignore },
     }
 }

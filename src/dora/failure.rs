@@ -1,12 +1,11 @@
 //! Which deployments failed, why, and what ended each failure.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
 use super::derive::Work;
-use super::range::SHORT_HASH;
+use super::naming::Names;
 use super::row::{Because, Cause, LinkKind, Restoration};
-use crate::event::{DeploymentKind, DeploymentOutcome, DeploymentRef, Incident};
+use crate::event::{DeploymentKind, Incident};
 use crate::time::Timestamp;
 
 /// A rollback and what it undid, as indices of rows.
@@ -67,8 +66,8 @@ pub(super) fn rollbacks(work: &mut Work<'_>) -> Vec<Undo> {
 /// Finds each incident's deployments, as strong a link as there is: named by the incident, undone
 /// by a rollback that ran during it, or the newest one before it.
 pub(super) fn link_incidents(work: &mut Work<'_>, incidents: &[&Incident], undos: &[Undo]) -> Vec<Links> {
-    let index = Index::of(work);
-    let links: Vec<Links> = incidents.iter().map(|incident| links_of(work, &index, incident, undos)).collect();
+    let names = Names::of(work.service, &work.rows, work.rules);
+    let links: Vec<Links> = incidents.iter().map(|incident| links_of(work, &names, incident, undos)).collect();
     for (incident, links) in incidents.iter().zip(&links) {
         for (row, link) in links {
             if let Some(row) = work.rows.get_mut(*row) {
@@ -79,14 +78,14 @@ pub(super) fn link_incidents(work: &mut Work<'_>, incidents: &[&Incident], undos
     links
 }
 
-fn links_of(work: &Work<'_>, index: &Index, incident: &Incident, undos: &[Undo]) -> Links {
+fn links_of(work: &Work<'_>, names: &Names<'_>, incident: &Incident, undos: &[Undo]) -> Links {
     if incident.is_withdrawn() {
         return Vec::new();
     }
     let said = if incident.correction.is_some() { LinkKind::Operator } else { LinkKind::Explicit };
     if said == LinkKind::Operator || !incident.deployments.is_empty() {
         let named = incident.named_deployments();
-        let mut named: Vec<usize> = named.iter().flat_map(|named| index.named(work, incident, named)).collect();
+        let mut named: Vec<usize> = named.iter().flat_map(|named| names.find(incident, named)).collect();
         named.sort_unstable();
         named.dedup();
         return named.into_iter().map(|row| (row, said)).collect();
@@ -94,122 +93,21 @@ fn links_of(work: &Work<'_>, index: &Index, incident: &Incident, undos: &[Undo])
     if !incident.affects(work.service) {
         return Vec::new();
     }
-    let undone = undos.iter().filter_map(|undo| undone_during(work, incident, undo)).min();
+    let undone = undos.iter().filter_map(|undo| undone_during(work, names, incident, undo)).min();
     if let Some((_, row)) = undone {
         return vec![(row, LinkKind::Rollback)];
     }
-    index.newest_before(work, incident).map(|row| (row, LinkKind::Inferred)).into_iter().collect()
+    names.newest_before(incident).map(|row| (row, LinkKind::Inferred)).into_iter().collect()
 }
 
 /// The deployment that a rollback undid which ran while the incident lasted.
-fn undone_during(work: &Work<'_>, incident: &Incident, undo: &Undo) -> Option<(Timestamp, usize)> {
+fn undone_during(work: &Work<'_>, names: &Names<'_>, incident: &Incident, undo: &Undo) -> Option<(Timestamp, usize)> {
     let undone = undo.undone?;
     let (ended, began) = (work.finished(undo.by)?, work.began(undo.by)?);
     let lasted = ended >= incident.started_at && incident.resolved_at.is_none_or(|resolved| began <= resolved);
     let soon = ended.duration_since(incident.started_at) <= work.rules.attribution_window;
     let before = work.finished(undone)? <= incident.started_at;
-    (lasted && soon && before && concerns(work, incident, undone)).then_some((ended, undone))
-}
-
-/// Whether a deployment is in the incident's environment: any of production where it names none.
-fn concerns(work: &Work<'_>, incident: &Incident, row: usize) -> bool {
-    let Some(row) = work.rows.get(row) else { return false };
-    match &incident.environment {
-        Some(raw) => work.rules.environment(raw).0 == row.environment,
-        None => work.rules.is_production(&row.environment),
-    }
-}
-
-/// Rows by the names that incidents use for them.
-struct Index {
-    by_id: BTreeMap<String, Vec<usize>>,
-    by_version: BTreeMap<String, Vec<usize>>,
-    by_commit: BTreeMap<String, Vec<usize>>,
-    /// Succeeded deployments per environment, in order of their finish.
-    succeeded: BTreeMap<String, Vec<(Timestamp, usize)>>,
-}
-
-impl Index {
-    fn of(work: &Work<'_>) -> Self {
-        let mut index = Self {
-            by_id: BTreeMap::new(),
-            by_version: BTreeMap::new(),
-            by_commit: BTreeMap::new(),
-            succeeded: BTreeMap::new(),
-        };
-        for (row, deployment) in work.rows.iter().enumerate() {
-            index.by_id.entry(deployment.key.id.clone()).or_default().push(row);
-            if let Some(version) = &deployment.version {
-                index.by_version.entry(version.clone()).or_default().push(row);
-            }
-            if let Some(commit) = &deployment.commit {
-                index.by_commit.entry(commit.clone()).or_default().push(row);
-            }
-            if let (DeploymentOutcome::Succeeded, Some(at)) = (deployment.outcome, deployment.finished_at) {
-                index.succeeded.entry(deployment.environment.clone()).or_default().push((at, row));
-            }
-        }
-        index
-    }
-
-    /// An id (with its source, where given) names deployments wherever they are. A version or a
-    /// commit names one deployment: the newest of the incident's environment at its start, else
-    /// the first after it.
-    fn named(&self, work: &Work<'_>, incident: &Incident, named: &DeploymentRef) -> Vec<usize> {
-        if let Some(id) = &named.id {
-            let rows = self.by_id.get(id).into_iter().flatten().copied();
-            let of = |source: &str, row: usize| work.rows.get(row).is_some_and(|row| row.key.source == source);
-            // Without a source: the incident's own, which may number deployments too; else any.
-            let source = named.source.as_ref().unwrap_or(&incident.key.source);
-            let mut rows: Vec<usize> = rows.collect();
-            let ours = named.source.is_none() && incident.affects(work.service);
-            if !ours || rows.iter().any(|row| of(source, *row)) {
-                rows.retain(|row| of(source, *row));
-            }
-            // One id may be deployed to several places: those the incident is about, if any.
-            let concerned: Vec<usize> = rows.iter().copied().filter(|row| concerns(work, incident, *row)).collect();
-            return if concerned.is_empty() { rows } else { concerned };
-        }
-        // Without a service, a version could be anybody's.
-        let ours = incident.affects(work.service);
-        let mut rows: Vec<usize> = match (&named.version, &named.commit) {
-            (Some(version), _) if ours => self.by_version.get(version).cloned().unwrap_or_default(),
-            (None, Some(commit)) if ours || incident.service.is_none() => self.with_commit(commit),
-            _ => Vec::new(),
-        };
-        if let (Some(_), Some(commit)) = (&named.version, &named.commit) {
-            rows.retain(|row| work.rows.get(*row).and_then(|row| row.commit.as_ref()).is_some_and(|c| c == commit));
-        }
-        if rows.iter().any(|row| concerns(work, incident, *row)) {
-            rows.retain(|row| concerns(work, incident, *row));
-        } else if incident.environment.is_some() {
-            return Vec::new();
-        }
-        rows.sort_unstable();
-        let at_start = |row: &&usize| work.finished(**row).is_some_and(|at| at <= incident.started_at);
-        rows.iter().rev().find(at_start).or_else(|| rows.first()).copied().into_iter().collect()
-    }
-
-    fn with_commit(&self, commit: &str) -> Vec<usize> {
-        if commit.len() < SHORT_HASH {
-            return self.by_commit.get(commit).cloned().unwrap_or_default();
-        }
-        let from = self.by_commit.range::<str, _>((Bound::Included(commit), Bound::Unbounded));
-        from.take_while(|(sha, _)| sha.starts_with(commit)).flat_map(|(_, rows)| rows).copied().collect()
-    }
-
-    /// The newest succeeded deployment that finished at or before the incident's start, not
-    /// longer before it than the attribution window.
-    fn newest_before(&self, work: &Work<'_>, incident: &Incident) -> Option<usize> {
-        let start = incident.started_at;
-        let candidates = self.succeeded.values().filter_map(|succeeded| {
-            let until = succeeded.partition_point(|(at, _)| *at <= start);
-            let (at, row) = *succeeded.get(until.checked_sub(1)?)?;
-            concerns(work, incident, row).then_some((at, row))
-        });
-        let (at, row) = candidates.max()?;
-        (start.duration_since(at) <= work.rules.attribution_window).then_some(row)
-    }
+    (lasted && soon && before && names.concerns(incident, undone)).then_some((ended, undone))
 }
 
 /// A hotfix repairs the deployment it names, else the newest one of its place that an open
@@ -264,8 +162,47 @@ fn broken(
     })
 }
 
-/// Ends each failure where the first of these ended it: the rollback that took the deployment
-/// away, the hotfix, or the last resolution of its incidents once all are resolved.
+/// What may have ended a failure.
+#[derive(Default)]
+struct Ends {
+    /// Rollbacks and hotfixes of this very deployment: what came after the first of them says that it
+    /// was not enough.
+    repairs: Vec<(Timestamp, Cause)>,
+    /// Rollbacks that took it away with others.
+    gone: Option<Timestamp>,
+    /// When each of its incidents was resolved; `None` while it is open.
+    incidents: Vec<Option<Timestamp>>,
+}
+
+impl Ends {
+    fn gone(&mut self, at: Timestamp) {
+        self.gone = Some(self.gone.map_or(at, |gone| gone.min(at)));
+    }
+
+    /// When the last of its incidents was resolved: overlapping ones are one interval.
+    fn resolved(&self) -> Option<Timestamp> {
+        let all: Option<Vec<Timestamp>> = self.incidents.iter().copied().collect();
+        all?.into_iter().max()
+    }
+
+    /// The first of: the last repair that was made before all of its incidents were resolved, the
+    /// rollback that took it away, that resolution. Nothing ends a failure before the deployment
+    /// finished, unless there is nothing else.
+    fn restoration(&self, finished: Option<Timestamp>) -> Option<Restoration> {
+        let resolved = self.resolved();
+        let ends = |from: Option<Timestamp>| {
+            let in_time = |at: &Timestamp| from.is_none_or(|from| *at >= from);
+            let resolved = resolved.filter(in_time);
+            let repairs = self.repairs.iter().filter(|(at, _)| in_time(at));
+            let last = repairs.filter(|(at, _)| resolved.is_none_or(|resolved| *at <= resolved)).max();
+            let gone = self.gone.filter(in_time).map(|at| (at, Cause::Rollback));
+            last.copied().into_iter().chain(gone).chain(resolved.map(|at| (at, Cause::Incident))).min()
+        };
+        ends(finished).or_else(|| ends(None)).map(|(at, by)| Restoration { at, by })
+    }
+}
+
+/// Ends each failure.
 pub(super) fn restorations(
     work: &mut Work<'_>,
     incidents: &[&Incident],
@@ -273,35 +210,30 @@ pub(super) fn restorations(
     undos: &[Undo],
     fixes: &[Fix],
 ) {
-    let mut ends: BTreeMap<usize, Vec<(Timestamp, Cause)>> = BTreeMap::new();
+    let mut ends: BTreeMap<usize, Ends> = BTreeMap::new();
     for undo in undos {
         let Some(at) = work.finished(undo.by) else { continue };
-        for row in undo.removed.iter().copied().chain(undo.undone) {
-            ends.entry(row).or_default().push((at, Cause::Rollback));
+        if let Some(undone) = undo.undone {
+            ends.entry(undone).or_default().repairs.push((at, Cause::Rollback));
+        }
+        for removed in undo.removed.iter().filter(|removed| Some(**removed) != undo.undone) {
+            ends.entry(*removed).or_default().gone(at);
         }
     }
     for fix in fixes {
         if let Some(at) = work.finished(fix.by) {
-            ends.entry(fix.repaired).or_default().push((at, Cause::Hotfix));
+            ends.entry(fix.repaired).or_default().repairs.push((at, Cause::Hotfix));
         }
     }
-    // Overlapping incidents are one interval: it lasts until the last of them is resolved.
-    let mut resolved: BTreeMap<usize, Option<Timestamp>> = BTreeMap::new();
     for (incident, links) in incidents.iter().zip(links) {
         for (row, _) in links {
-            let last = resolved.entry(*row).or_insert(incident.resolved_at);
-            *last = last.zip(incident.resolved_at).map(|(a, b)| a.max(b));
+            ends.entry(*row).or_default().incidents.push(incident.resolved_at);
         }
     }
-    for (row, at) in resolved {
-        ends.entry(row).or_default().extend(at.map(|at| (at, Cause::Incident)));
-    }
     for (row, ends) in ends {
-        let Some(row) = work.rows.get_mut(row).filter(|row| row.failed()) else { continue };
-        let finished = row.finished_at;
-        // An end before the deployment's finish ended something else, unless there is no other.
-        let after = ends.iter().filter(|(at, _)| finished.is_none_or(|finished| *at >= finished)).min();
-        row.restored = after.or_else(|| ends.iter().min()).map(|(at, by)| Restoration { at: *at, by: *by });
+        if let Some(row) = work.rows.get_mut(row).filter(|row| row.failed()) {
+            row.restored = ends.restoration(row.finished_at);
+        }
     }
     for row in &mut work.rows {
         row.because.sort_by(|a, b| (a.kind, &a.deployment, &a.incident).cmp(&(b.kind, &b.deployment, &b.incident)));

@@ -19,6 +19,7 @@ pub mod figure;
 mod lead;
 pub mod merged;
 pub mod month;
+pub mod naming;
 mod order;
 pub mod partition;
 pub mod range;

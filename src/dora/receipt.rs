@@ -1,57 +1,57 @@
 //! What an accepted delivery event counts in, and what not, why, and what to do about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::count::Reason;
 use super::derive::Derived;
 use super::explain::detail;
-use super::row::{DeploymentRow, LeadReason, LeadRow};
-use super::{Metric, Rules};
+use super::row::{DeploymentRow, IncidentRow, LeadReason, LeadRow};
+use super::{Metric, Rules, derive};
 use crate::event::{Change, Counting, Deployment, DeploymentKind, DeploymentOutcome, Incident, Joined, NotCounted};
 
-/// The thing an accepted event told of, as it stands now, and what is known around it.
+/// The thing an accepted event told of, as it stands now.
 #[derive(Debug, Clone)]
-pub enum Accepted<'a> {
-    Deployment {
-        state: Deployment,
-        /// All of its service, as figures are computed from it.
-        rows: &'a Derived,
-    },
+pub enum Accepted {
+    Deployment(Deployment),
     Change(Change),
-    Incident {
-        state: Incident,
-        link: Link,
-    },
+    /// With the services whose deployments it may concern.
+    Incident(Incident, BTreeSet<String>),
 }
 
-/// What is known of an incident's deployments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Link {
-    Known,
-    /// It names deployments that did not arrive yet.
-    Unknown,
-    /// It names none, and none of its service finished shortly before it.
-    NoneBefore,
-    /// It names neither a service nor a deployment.
-    NoService,
+impl Accepted {
+    /// Those whose rows [`counting`] looks at.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        let (one, several) = match self {
+            Self::Deployment(state) => (Some(state.service.as_str()), None),
+            Self::Change(_) => (None, None),
+            Self::Incident(_, services) => (None, Some(services)),
+        };
+        one.into_iter().chain(several.into_iter().flatten().map(String::as_str))
+    }
 }
 
-pub fn counting(accepted: &Accepted<'_>, rules: &Rules) -> Counting {
+/// `rows` are those of services, as figures are computed from them. `None` where one of its
+/// services is not among them.
+pub fn counting(accepted: &Accepted, rows: &BTreeMap<String, Derived>, rules: &Rules) -> Option<Counting> {
     let mut counting = Counting::default();
+    let rows: Option<Vec<&Derived>> = accepted.services().map(|service| rows.get(service)).collect();
+    let rows = rows?;
     match accepted {
-        Accepted::Deployment { state, rows } => {
+        Accepted::Deployment(state) => {
             counting.joined = joined(state);
             let same = |row: &&DeploymentRow| row.key == state.key && row.place == state.place();
-            if let Some((number, row)) = rows.deployments.iter().enumerate().find(|(_, row)| same(row))
-                && deployment(&mut counting, row, rules)
-            {
-                lead_time(&mut counting, state, rows, number, rules);
+            for rows in rows {
+                if let Some((number, row)) = rows.deployments.iter().enumerate().find(|(_, row)| same(row))
+                    && deployment(&mut counting, row, rules)
+                {
+                    lead_time(&mut counting, state, rows, number, rules);
+                }
             }
         }
         Accepted::Change(state) => change(&mut counting, state),
-        Accepted::Incident { state, link } => incident(&mut counting, state, *link),
+        Accepted::Incident(state, _) => incident(&mut counting, state, &rows, rules),
     }
-    counting
+    Some(counting)
 }
 
 fn not(counting: &mut Counting, metrics: &[Metric], reason: &str, fix: Option<&str>) {
@@ -164,32 +164,130 @@ fn change(counting: &mut Counting, state: &Change) {
     not(counting, &[Metric::ChangeLeadTime], reason, fix);
 }
 
-fn incident(counting: &mut Counting, state: &Incident, link: Link) {
+/// Why something does not count, and what to do about it.
+pub type Why = (String, Option<&'static str>);
+
+fn why(reason: &str, fix: Option<&'static str>) -> Why {
+    (reason.to_owned(), fix)
+}
+
+fn incident(counting: &mut Counting, state: &Incident, rows: &[&Derived], rules: &Rules) {
     if state.is_withdrawn() {
         let metrics = [Metric::ChangeFailRate, Metric::FailedDeploymentRecoveryTime, Metric::MeanTimeToRecovery];
         return not(counting, &metrics, "it is withdrawn: it was no incident", None);
     }
-    let resolved = state.resolved_at.is_some();
-    let mut settle = |metric: Metric, reason: Option<(&str, Option<&str>)>| match reason {
-        None => counting.counted_in.push(metric.name()),
-        Some((reason, fix)) => not(counting, &[metric], reason, fix),
+    let linked: Vec<&DeploymentRow> = linked(state, rows).collect();
+    let failed = match unlinked(state, rows, rules) {
+        Some(why) => Err(why),
+        None => first_that_counts(&linked, |row| in_production(row, rules)),
     };
-    let unlinked = match link {
-        Link::Known => None,
-        Link::Unknown => {
-            Some(("the deployments it names are not known: it counts when they arrive", Some("send deployment events")))
+    let restored = match failed.clone() {
+        Err(why) => Err(why),
+        Ok(()) => first_that_counts(&linked, |row| in_production(row, rules).and_then(|()| was_restored(row))),
+    };
+    let of_services = rows.iter().flat_map(|rows| &rows.incidents).filter(|row| row.key == state.key);
+    let mut incidents: Vec<IncidentRow> = of_services.cloned().collect();
+    if incidents.is_empty() {
+        incidents.push(derive::without_service(state, rules));
+    }
+    let incidents: Vec<&IncidentRow> = incidents.iter().collect();
+    let recovered = first_that_counts(&incidents, |row| was_resolved(row, rules));
+    for (metric, result) in [
+        (Metric::ChangeFailRate, failed),
+        (Metric::FailedDeploymentRecoveryTime, restored),
+        (Metric::MeanTimeToRecovery, recovered),
+    ] {
+        match result {
+            Ok(()) => counting.counted_in.push(metric.name()),
+            Err((reason, fix)) => not(counting, &[metric], &reason, fix),
         }
-        Link::NoneBefore => Some((
-            "it names no deployment, and none of its service finished within the attribution window before it",
-            Some("name the deployment in deployments[]"),
-        )),
-        Link::NoService => Some((
+    }
+}
+
+/// The deployments that an incident is linked to.
+fn linked<'a>(state: &'a Incident, rows: &'a [&Derived]) -> impl Iterator<Item = &'a DeploymentRow> {
+    let ours = |row: &&DeploymentRow| row.because.iter().any(|because| because.incident.as_ref() == Some(&state.key));
+    rows.iter().flat_map(|rows| &rows.deployments).filter(ours)
+}
+
+/// One is enough; where none does, why the last does not.
+fn first_that_counts<T>(rows: &[&T], counts: impl Fn(&T) -> Result<(), Why>) -> Result<(), Why> {
+    let mut result = Err(why("nothing is known of it yet", None));
+    for row in rows {
+        result = counts(row);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+fn in_production(row: &DeploymentRow, rules: &Rules) -> Result<(), Why> {
+    let (id, name) = (&row.key.id, &row.environment);
+    if !row.reached() || row.at().is_none() {
+        return Err((format!("the deployment {id} that it is linked to has not finished"), None));
+    }
+    if !rules.is_production(name) {
+        let reason = format!(
+            "the deployment {id} that it is linked to was to {name}, which is not of tier production: it counts \
+             where that is asked for by name, ?environment={name}"
+        );
+        return Err((reason, None));
+    }
+    Ok(())
+}
+
+fn was_restored(row: &DeploymentRow) -> Result<(), Why> {
+    let id = &row.key.id;
+    match (row.at(), &row.restored) {
+        (Some(from), Some(restored)) if restored.at < from => {
+            Err((format!("the failure of deployment {id} ended before it finished"), None))
+        }
+        (_, Some(_)) => Ok(()),
+        (_, None) => Err((format!("the failure of deployment {id} has not ended: it is not resolved"), None)),
+    }
+}
+
+fn was_resolved(row: &IncidentRow, rules: &Rules) -> Result<(), Why> {
+    let name = &row.environment;
+    if !rules.is_production(name) {
+        let reason = format!(
+            "the environment {name} is not of tier production: it counts where it is asked for by name, \
+             ?environment={name}"
+        );
+        return Err((reason, None));
+    }
+    match row.resolved_at {
+        None => Err(why("it is not resolved", None)),
+        Some(_) if row.start_unknown => Err(why("nobody said when it began", Some("send started_at"))),
+        Some(at) if at < row.started_at => Err(why("it ended before it began: clocks disagree", None)),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Why an incident is linked to no deployment; `None` where it is. `rows` are those of all services
+/// that it may concern.
+pub fn unlinked(state: &Incident, rows: &[&Derived], rules: &Rules) -> Option<Why> {
+    if linked(state, rows).next().is_some() {
+        return None;
+    }
+    let place = state.environment.as_deref().map(|raw| format!(" to {}", rules.environment(raw).0)).unwrap_or_default();
+    Some(if state.is_withdrawn() {
+        why("it is withdrawn: it was no incident", None)
+    } else if state.correction.as_ref().is_some_and(|said| said.deployments.is_empty()) {
+        why("a person said that it belongs to no deployment", Some("DELETE its links to take that back"))
+    } else if !state.named_deployments().is_empty() {
+        let reason = format!("the deployments{place} that it names are not known: it counts when they arrive");
+        (reason, Some("send deployment events"))
+    } else if state.service.is_none() {
+        why(
             "it names neither a service nor a deployment",
             Some("send service, or name the deployment in deployments[]"),
-        )),
-    };
-    settle(Metric::ChangeFailRate, unlinked);
-    let open = (!resolved).then_some(("it is not resolved", None));
-    settle(Metric::FailedDeploymentRecoveryTime, unlinked.or(open));
-    settle(Metric::MeanTimeToRecovery, open);
+        )
+    } else {
+        let reason = format!(
+            "it names no deployment, and none{place} of its service finished within the attribution window before it"
+        );
+        (reason, Some("name the deployment in deployments[]"))
+    })
 }

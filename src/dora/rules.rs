@@ -26,7 +26,7 @@ pub struct Rules {
 
 /// Grows when the derivation, or the form in which its rows are kept, changes: then everything is
 /// derived anew.
-const DERIVATION: u32 = 5;
+const DERIVATION: u32 = 6;
 
 struct ServiceRules {
     repository: Option<String>,

@@ -107,6 +107,7 @@ mod tests {
         values.iter().copied().collect()
     }
 
+    /// R: `median(c(1, 2, 3, 10))` is 2.5, halfway between the two (Hyndman and Fan 1996, type 7).
     #[test]
     fn the_median_of_an_even_number_lies_between_the_middle_two() {
         assert_eq!(percentile(&mut sample(&[1, 2, 3, 10]), 50.0), Some(2.5));

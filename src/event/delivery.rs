@@ -305,6 +305,9 @@ pub struct IncidentEvent {
     pub other_services: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
+    /// The environment as the source names it, where that is another name: one of its regions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     pub status: IncidentStatus,
     /// When the trouble began, where the source knows it to differ from `time` of the opening.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -334,6 +337,7 @@ impl IncidentEvent {
             service: None,
             other_services: Vec::new(),
             environment: None,
+            place: None,
             started_at: None,
             detected_at: None,
             severity: None,
@@ -341,6 +345,14 @@ impl IncidentEvent {
             url: None,
             deployments: Vec::new(),
             attributes: BTreeMap::new(),
+        }
+    }
+
+    /// Gives the environment its configured name; what the source called it stays the place.
+    pub fn name_environment(&mut self, name: String) {
+        let said = self.environment.replace(name);
+        if said != self.environment {
+            self.place = said;
         }
     }
 }

@@ -84,6 +84,9 @@ pub struct Incident {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_services: Vec<String>,
     pub environment: Option<String>,
+    /// The environment as the source names it, where that is another name: one of its regions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     pub status: IncidentStatus,
     pub severity: Option<String>,
     pub title: Option<String>,
@@ -303,6 +306,7 @@ pub fn fold_incident(facts: &[IncidentEvent], links: &[LinksEvent]) -> Option<In
         service: None,
         other_services: Vec::new(),
         environment: None,
+        place: None,
         status: first.status,
         severity: None,
         title: None,
@@ -324,7 +328,10 @@ pub fn fold_incident(facts: &[IncidentEvent], links: &[LinksEvent]) -> Option<In
             state.service.clone_from(&fact.service);
             state.other_services.clone_from(&fact.other_services);
         }
-        newer(&mut state.environment, fact.environment.as_ref());
+        if fact.environment.is_some() {
+            state.environment.clone_from(&fact.environment);
+            state.place.clone_from(&fact.place);
+        }
         newer(&mut state.detected_at, fact.detected_at.as_ref());
         newer(&mut state.severity, fact.severity.as_ref());
         newer(&mut state.title, fact.title.as_ref());

@@ -12,7 +12,10 @@ use super::params::Params;
 use super::{Caller, Problem};
 use crate::app::App;
 use crate::dora::explain::DeploymentName;
+use crate::dora::naming::Names;
+use crate::dora::receipt::unlinked;
 use crate::dora::row::LinkKind;
+use crate::dora::{Derived, Rules};
 use crate::event::{DeliveryEvent, DeploymentRef, EntityKey, Incident, LinksEvent, TelemetryBatch};
 use crate::http::auth::Scope;
 use crate::ingest::committer::Submission;
@@ -54,8 +57,19 @@ pub struct IncidentLinks {
     pub incident: EntityKey,
     /// As every number counts them.
     pub links: Vec<DeploymentLink>,
+    /// Why there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unlinked: Option<Unlinked>,
     /// What people said, oldest first; the last one counts.
     pub corrections: Vec<LinkCorrection>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Unlinked {
+    pub reason: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -118,7 +132,7 @@ pub async fn correct(
     let body = decode::read(payload, MAX_BODY, &mut hold).await?;
     let said: CorrectLinks = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
     let incident = find(&app, &id, params.0.source.as_deref()).await?;
-    check(&app, &incident, &said).await?;
+    let said = check(&app, &incident, said).await?;
     say(&app, &incident, Some(said.deployments), said.reason, &caller).await?;
     links(&app, &incident).await.map(web::Json)
 }
@@ -168,27 +182,77 @@ async fn find(app: &App, id: &str, source: Option<&str>) -> Result<Incident, Pro
     }
 }
 
-async fn check(app: &App, incident: &Incident, said: &CorrectLinks) -> Result<(), Problem> {
-    let wrong = |pointer: String, detail: &str| {
-        Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_links", detail).at(pointer))
-    };
+/// What is said must name deployments that are known. An id without its source gets it.
+async fn check(app: &App, incident: &Incident, said: CorrectLinks) -> Result<CorrectLinks, Problem> {
     if said.deployments.len() > MAX_DEPLOYMENTS {
-        return wrong("/deployments".to_owned(), "names more than 100 deployments");
+        return Err(wrong("/deployments", "names more than 100 deployments"));
     }
     if said.reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON || reason.contains('\0')) {
-        return wrong("/reason".to_owned(), "has more than 1,000 bytes, or U+0000 in it");
+        return Err(wrong("/reason", "has more than 1,000 bytes, or U+0000 in it"));
     }
-    let mut conn = app.store.read().await?;
-    for (index, named) in said.deployments.iter().enumerate() {
-        let pointer = format!("/deployments/{index}");
+    let known = Known::of(app, incident, &said.deployments).await?;
+    let named = said.deployments.into_iter().enumerate();
+    let deployments = named.map(|(index, named)| {
+        known.check(incident, named).map_err(|detail| wrong(&format!("/deployments/{index}"), &detail))
+    });
+    Ok(CorrectLinks { deployments: deployments.collect::<Result<_, _>>()?, reason: said.reason })
+}
+
+fn wrong(pointer: &str, detail: &str) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_links", detail).at(pointer)
+}
+
+/// The deployments of all services that an incident may concern.
+struct Known {
+    rules: Rules,
+    rows: Vec<Derived>,
+}
+
+impl Known {
+    /// As the incident stands, or if it named these deployments.
+    async fn of(app: &App, incident: &Incident, named: &[DeploymentRef]) -> Result<Self, Problem> {
+        let config = app.config.load_full();
+        let mut services = dirty::services_of(&mut app.store.read().await?, incident, named).await?;
+        services.remove(NO_SERVICE);
+        let mut rows = Vec::new();
+        for service in services {
+            rows.push(app.dora.rows_of(&app.store, &config, &service).await?);
+        }
+        Ok(Self { rules: Rules::new(&config), rows })
+    }
+
+    fn check(&self, incident: &Incident, named: DeploymentRef) -> Result<DeploymentRef, String> {
         if (&named.id, &named.version, &named.commit) == (&None, &None, &None) {
-            return wrong(pointer, "names no deployment: give id and source, or version, or commit");
+            return Err("names no deployment: give id and source, or version, or commit".to_owned());
         }
-        if !history::knows_named(&mut conn, incident, named).await? {
-            return wrong(pointer, "no such deployment is known; GET /api/v1/deployments lists them");
+        let mut of_services = self
+            .rows
+            .iter()
+            .map(|rows| Names::of(&rows.service, &rows.deployments, &self.rules).find(incident, &named));
+        if of_services.any(|found| !found.is_empty()) {
+            return Ok(named);
+        }
+        let of_id =
+            self.rows.iter().flat_map(|rows| &rows.deployments).filter(|row| Some(&row.key.id) == named.id.as_ref());
+        let sources: BTreeSet<&str> = of_id.map(|row| row.key.source.as_str()).collect();
+        match (&named.source, Vec::from_iter(sources).as_slice()) {
+            (None, [one]) => Ok(DeploymentRef { source: Some((*one).to_owned()), ..named }),
+            (None, several @ [_, _, ..]) => Err(format!("add the source, one of {}", several.join(", "))),
+            _ => Err(unknown(incident, &named)),
         }
     }
-    Ok(())
+}
+
+fn unknown(incident: &Incident, named: &DeploymentRef) -> String {
+    let service = incident.service.as_ref().map(|service| format!(" of {service}")).unwrap_or_default();
+    let environment = incident.environment.as_ref().map(|name| format!(" in {name}")).unwrap_or_default();
+    let fix = match (&named.id, &named.version, &incident.service) {
+        (None, Some(_), None) => {
+            "the incident names no service, so a version could be anybody's: give id and source, or commit"
+        }
+        _ => "GET /api/v1/deployments lists them",
+    };
+    format!("no such deployment{service}{environment} is known; {fix}")
 }
 
 async fn say(
@@ -219,25 +283,23 @@ async fn say(
 async fn links(app: &App, known: &Incident) -> Result<IncidentLinks, Problem> {
     // As it is now: a correction may just have been made.
     let incident = find(app, &known.key.id, Some(&known.key.source)).await?;
-    let config = app.config.load_full();
-    let mut services = dirty::services_of(&mut app.store.read().await?, &incident).await?;
-    services.remove(NO_SERVICE);
+    let known = Known::of(app, &incident, &[]).await?;
     let mut links = Vec::new();
-    for service in services {
-        for row in app.dora.rows_of(&app.store, &config, &service).await?.deployments {
-            let ours = row.because.iter().filter(|because| because.incident.as_ref() == Some(&incident.key));
-            links.extend(ours.map(|because| DeploymentLink {
-                deployment: DeploymentName::of(&row),
-                kind: because.link,
-                confidence: because.confidence,
-            }));
-        }
+    for row in known.rows.iter().flat_map(|rows| &rows.deployments) {
+        let ours = row.because.iter().filter(|because| because.incident.as_ref() == Some(&incident.key));
+        links.extend(ours.map(|because| DeploymentLink {
+            deployment: DeploymentName::of(row),
+            kind: because.link,
+            confidence: because.confidence,
+        }));
     }
+    let unlinked = unlinked(&incident, &known.rows.iter().collect::<Vec<_>>(), &known.rules);
     let entity = fact::Entity::incident(&incident.key);
     let facts = fact::load(&mut app.store.read().await?, &BTreeSet::from([entity.clone()])).await?;
     let mut corrections: Vec<LinkCorrection> = facts.get(&entity).into_iter().flatten().filter_map(said).collect();
     corrections.sort_by_key(|said| said.at);
-    Ok(IncidentLinks { incident: incident.key.clone(), links, corrections })
+    let unlinked = unlinked.map(|(reason, fix)| Unlinked { reason, fix });
+    Ok(IncidentLinks { incident: incident.key.clone(), links, unlinked, corrections })
 }
 
 fn said(event: &DeliveryEvent) -> Option<LinkCorrection> {

@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use super::Problem;
 use crate::app::App;
-use crate::dora::{self, Rules};
+use crate::dora::receipt::counting;
+use crate::dora::{Derived, Rules};
 use crate::event::{Counting, DeliveryEvent};
 use crate::ingest::budget::Hold;
 use crate::ingest::committer::{Committed, RequestKey, Submission};
@@ -22,7 +23,7 @@ use crate::time::Timestamp;
 
 /// Accepted events of one receipt that are looked up for what they count in.
 const EXPLAINED_AT_MOST: usize = 500;
-/// Services whose rows are derived for the deployments of one receipt.
+/// Services whose rows are derived for one receipt.
 const DERIVED_AT_MOST: usize = 8;
 /// Bodies above this, and compressed ones, are read on a thread where they hold nobody up.
 const READ_ASIDE_BYTES: usize = 128 * 1024;
@@ -103,21 +104,21 @@ async fn countings(app: &App, events: impl Iterator<Item = (usize, &DeliveryEven
     let config = app.config.load_full();
     let rules = Rules::new(&config);
     let explained: Result<(), StoreError> = async {
-        let mut rows = BTreeMap::new();
-        for (_, event) in &events {
-            if let DeliveryEvent::Deployment(event) = event
-                && rows.len() < DERIVED_AT_MOST
-                && !rows.contains_key(&event.service)
-            {
-                rows.insert(event.service.clone(), app.dora.rows_of(&app.store, &config, &event.service).await?);
+        let mut accepted = Vec::new();
+        {
+            let mut conn = app.store.read().await?;
+            for (index, event) in events {
+                accepted.extend(store::receipt::accepted(&mut conn, event).await?.map(|accepted| (index, accepted)));
             }
         }
-        let mut conn = app.store.read().await?;
-        for (index, event) in events {
-            if let Some(accepted) = store::receipt::accepted(&mut conn, &rules, &rows, event).await? {
-                countings.insert(index, dora::receipt::counting(&accepted, &rules));
+        let mut rows: BTreeMap<String, Derived> = BTreeMap::new();
+        for service in accepted.iter().flat_map(|(_, accepted)| accepted.services()) {
+            if rows.len() < DERIVED_AT_MOST && !rows.contains_key(service) {
+                rows.insert(service.to_owned(), app.dora.rows_of(&app.store, &config, service).await?);
             }
         }
+        let counted = accepted.iter().filter_map(|(index, told)| Some((*index, counting(told, &rows, &rules)?)));
+        countings.extend(counted);
         Ok(())
     }
     .await;

@@ -11,12 +11,13 @@ use std::collections::BTreeMap;
 use super::committer::Fact;
 use super::fault::{Fault, ID, NAME, TITLE, URL};
 use super::key::fact_known_by;
+use super::names::ServiceNames;
 use super::native::Unreadable;
 use super::native::batch;
 use super::source::{Reading, Refused, Skip, too_many};
 use super::wire::{Entries, Field, Raw, Text, object, read};
 use crate::config::EnvironmentNames;
-use crate::config::model::Alertmanager;
+use crate::config::model::{Alertmanager, Service};
 use crate::event::{DeliveryEvent, EntityKey, IncidentEvent, IncidentStatus};
 use crate::time::Timestamp;
 
@@ -48,6 +49,7 @@ pub struct Context<'a> {
     pub received_at: Timestamp,
     pub settings: &'a Alertmanager,
     pub environments: EnvironmentNames<'a>,
+    pub services: &'a [Service],
     /// As many alerts a message may have.
     pub max_items: usize,
 }
@@ -144,13 +146,14 @@ impl Incident<'_> {
             Field::Given(url) if URL.check(url).is_ok() => Some(url.to_string()),
             _ => None,
         };
-        let environment = label(&settings.environment_label);
         let short = |(_, value): &(&&str, &&str)| value.len() <= MAX_LABEL_BYTES;
         let attributes = labels.iter().filter(short).take(MAX_LABELS);
         let key = EntityKey { source: SOURCE.to_owned(), id: format!("{fingerprint}/{started}") };
-        let event = IncidentEvent {
-            service: label(&settings.service_label),
-            environment: environment.map(|name| context.environments.canonical(&name).to_owned()),
+        let names = ServiceNames { mapped: &settings.services, services: context.services };
+        let service = label(&settings.service_label).map(|said| names.find(&[&said]).unwrap_or(said));
+        let mut event = IncidentEvent {
+            service,
+            environment: settings.environment.clone(),
             started_at: Some(*started),
             severity: label(&settings.severity_label),
             title: title.map(|&title| title.to_owned()),
@@ -158,6 +161,11 @@ impl Incident<'_> {
             attributes: attributes.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             ..IncidentEvent::new(key, at.unwrap_or(context.received_at), status)
         };
+        if let Some(environment) = label(&settings.environment_label) {
+            let name = context.environments.canonical(&environment).to_owned();
+            event.environment = Some(environment);
+            event.name_environment(name);
+        }
         let status = if status == IncidentStatus::Resolved { "r" } else { "f" };
         let at = at.map(|at| at.to_string()).unwrap_or_default();
         let parts = [SOURCE, fingerprint, &started.to_string(), status, &at];
@@ -202,6 +210,7 @@ mod tests {
             received_at: Timestamp::parse("2026-01-05T12:00:00Z").unwrap(),
             settings: &settings,
             environments: EnvironmentNames::new(&environments),
+            services: &[],
             max_items: 4,
         };
         match parse(body, &context)? {
@@ -256,8 +265,13 @@ mod tests {
     fn what_says_nothing_says_why() {
         let settings = Alertmanager::default();
         let environments = EnvironmentNames::new(&[]);
-        let context =
-            Context { received_at: Timestamp::from_seconds(0), settings: &settings, environments, max_items: 4 };
+        let context = Context {
+            received_at: Timestamp::from_seconds(0),
+            settings: &settings,
+            environments,
+            services: &[],
+            max_items: 4,
+        };
         let skipped = |body: &str| match parse(body, &context) {
             Ok(Reading::Skipped(why, words)) => (why, words),
             other => panic!("{other:?}"),

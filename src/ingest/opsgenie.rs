@@ -88,20 +88,23 @@ impl Alert<'_> {
         context: &Context<'_, Labelled>,
     ) -> IncidentEvent {
         let settings = context.settings;
-        let environment = self.label(&settings.environment_label);
-        let environment = environment.map(|name| context.environments.canonical(name).to_owned());
         let short = |(_, value): &(&str, &str)| value.len() <= MAX_DETAIL_BYTES;
         let details = self.details().filter(short).take(MAX_DETAILS);
         let key = EntityKey { source: SOURCE.to_owned(), id: id.to_owned() };
-        IncidentEvent {
+        let mut event = IncidentEvent {
             service: self.service(context),
-            environment: environment.or_else(|| settings.environment.clone()),
+            environment: settings.environment.clone(),
             started_at: Some(created_at),
             severity: fitting(&self.priority, NAME),
             title: fitting(&self.message, TITLE),
             attributes: details.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             ..IncidentEvent::new(key, time, status)
+        };
+        if let Some(environment) = self.label(&settings.environment_label) {
+            event.environment = Some(environment.to_owned());
+            event.name_environment(context.environments.canonical(environment).to_owned());
         }
+        event
     }
 
     /// As a detail or a tag says. An entity or another tag may be anything: it counts where it is known.

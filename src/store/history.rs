@@ -10,7 +10,7 @@ use super::place::affects;
 use super::schema::{change, deployment, finding, incident, series};
 use super::{Conn, StoreError, storable};
 use crate::dora::range::is_hash;
-use crate::event::{Change, Deployment, DeploymentEvent, DeploymentRef, EntityKey, Finding, Incident};
+use crate::event::{Change, Deployment, DeploymentEvent, EntityKey, Finding, Incident};
 use crate::time::Timestamp;
 
 /// Names per statement, well below the limit of bind parameters.
@@ -90,53 +90,6 @@ pub async fn change_by_name(conn: &mut Conn, repository: &str, sha: &str) -> Res
     let query = || change::table.find((&key.0, &key.1)).select(change::state);
     let state = on_conn!(conn, |c| query().get_result::<String>(c).await.optional())?;
     state.map(|state| decode("change", &state)).transpose()
-}
-
-async fn knows_deployment(conn: &mut Conn, service: Option<&str>, named: &DeploymentRef) -> Result<bool, StoreError> {
-    let found: Option<String> = on_conn!(conn, |c| {
-        let mut query = deployment::table.select(deployment::id).limit(1).into_boxed();
-        match (&named.id, &named.source) {
-            (Some(id), Some(source)) => query = query.filter(deployment::source.eq(source).and(deployment::id.eq(id))),
-            (Some(id), None) => {
-                query = query.filter(deployment::id.eq(id));
-                if let Some(service) = service {
-                    query = query.filter(deployment::service.eq(service));
-                }
-            }
-            (None, _) => {
-                if let Some(service) = service {
-                    query = query.filter(deployment::service.eq(service));
-                }
-                if let Some(version) = &named.version {
-                    query = query.filter(deployment::version.eq(version));
-                }
-                if let Some(commit) = &named.commit {
-                    query = query.filter(deployment::commit_sha.like(format!("{commit}%")));
-                }
-            }
-        }
-        query.get_result(c).await.optional()
-    })?;
-    Ok(found.is_some())
-}
-
-/// Whether a deployment is known that an incident names.
-pub async fn knows_named(conn: &mut Conn, incident: &Incident, named: &DeploymentRef) -> Result<bool, StoreError> {
-    if incident.service.is_none() {
-        return knows_deployment(conn, None, named).await;
-    }
-    for service in incident.services() {
-        if knows_deployment(conn, Some(service), named).await? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// The environments of a service's deployments, as sources name them.
-pub async fn environments_of(conn: &mut Conn, service: &str) -> Result<Vec<String>, StoreError> {
-    let query = || deployment::table.filter(deployment::service.eq(service)).select(deployment::environment).distinct();
-    Ok(on_conn!(conn, |c| query().load(c).await)?)
 }
 
 /// When the newest deployment succeeded that a service has in one of its environments (as sources

@@ -213,7 +213,7 @@ async fn grafanas_alerts_are_incidents_and_its_password_may_be_a_key() {
 fn what_grafana_sends_to_try_is_no_incident() {
     let settings = devpulse::config::model::Alertmanager::default();
     let (received_at, environments) = (Timestamp::from_seconds(0), EnvironmentNames::new(&[]));
-    let context = Context { received_at, settings: &settings, environments, max_items: 100 };
+    let context = Context { received_at, settings: &settings, environments, services: &[], max_items: 100 };
     let alert = json!({"status": "firing", "labels": {"alertname": "TestAlert", "instance": "Grafana"},
         "annotations": {"summary": "Notification test"}, "startsAt": "2026-01-05T10:00:00Z",
         "endsAt": "0001-01-01T00:00:00Z", "fingerprint": "57c6d9296de2ad39"});
@@ -224,11 +224,40 @@ fn what_grafana_sends_to_try_is_no_incident() {
     assert!(matches!(of(&own), Reading::Mixed(facts, _) if facts.len() == 1), "somebody may call an alert so");
 }
 
+/// By the label's value as configured, else by the configured service of that name.
+#[test]
+fn labels_name_services_and_environments_as_configured() {
+    let service = |name: &str| devpulse::config::model::Service {
+        name: name.to_owned(),
+        team: None,
+        repository: None,
+        paths: Vec::new(),
+    };
+    let mut settings = devpulse::config::model::Alertmanager::default();
+    settings.services.insert("co-v2".to_owned(), "checkout".to_owned());
+    settings.environment = Some("eu".to_owned());
+    let services = [service("checkout"), service("api-gateway")];
+    let (received_at, environments) = (Timestamp::from_seconds(0), EnvironmentNames::new(&[]));
+    let context = Context { received_at, settings: &settings, environments, services: &services, max_items: 100 };
+    let of = |service: &str| {
+        let mut alert = told("a", "2026-01-05T10:00:00Z", None);
+        alert["labels"] = json!({"alertname": "HighErrors", "service": service});
+        let Reading::Mixed(facts, _) = parse(&json!({"alerts": [alert]}).to_string(), &context).unwrap() else {
+            panic!("an alert is a fact")
+        };
+        let devpulse::event::DeliveryEvent::Incident(incident) = facts[0].event.clone() else { panic!("{facts:?}") };
+        (incident.service.unwrap(), incident.environment.unwrap())
+    };
+    for (label, service) in [("co-v2", "checkout"), ("API Gateway", "api-gateway"), ("other", "other")] {
+        assert_eq!(of(label), (service.to_owned(), "eu".to_owned()));
+    }
+}
+
 #[test]
 fn mutilated_messages_get_an_outcome_too() {
     let settings = devpulse::config::model::Alertmanager::default();
     let (received_at, environments) = (Timestamp::from_seconds(0), EnvironmentNames::new(&[]));
-    let context = Context { received_at, settings: &settings, environments, max_items: 100 };
+    let context = Context { received_at, settings: &settings, environments, services: &[], max_items: 100 };
     let start = "2026-01-05T10:00:00Z";
     let alerts = [told("a", start, None), told("b", start, Some("2026-01-05T11:00:00Z"))];
     let message = json!({"alerts": alerts, "truncatedAlerts": 0});

@@ -82,6 +82,51 @@ on_both! {
         assert_eq!(links["corrections"].as_array().unwrap().len(), 3);
     }
 
+    /// What is accepted is linked: a reference is checked as it is matched.
+    async fn a_reference_that_would_link_nothing_is_refused(db: Database) {
+        let devpulse = DevPulse::start(&db.url, CONFIGURATION).await;
+        let mut staged = deployment("checkout", "d2", 200);
+        staged["environment"] = "staging".into();
+        let mut twice = deployment("search", "s1", 190);
+        twice["source"] = "argo".into();
+        let mut abbreviated = deployment("checkout", "d3", 180);
+        abbreviated["commit"] = "0123456789abcdef0123456789abcdef01234567".into();
+        let mut nowhere = incident("pager", "opened", 100);
+        nowhere.as_object_mut().unwrap().remove("service");
+        nowhere.as_object_mut().unwrap().remove("environment");
+        let story = [deployment("checkout", "d1", 300), staged, deployment("search", "s1", 195), twice, abbreviated, nowhere];
+        devpulse.post_events(&json!(story)).await;
+        let (_, links) = call(&devpulse, "GET", "", None).await;
+        assert_eq!(links["unlinked"]["reason"], "it names neither a service nor a deployment");
+        assert!(links["unlinked"]["fix"].as_str().unwrap().contains("send service"), "{links}");
+
+        // An id needs no source where one source has it; what is kept names it.
+        let (status, links) = call(&devpulse, "PUT", "", Some(json!({"deployments": [{"id": "d1"}]}))).await;
+        assert_eq!((status, linked(&links)), (200, vec![("d1", "operator")]), "{links}");
+        assert_eq!(links["corrections"][0]["deployments"], json!([{"id": "d1", "source": "ci"}]));
+        assert_eq!(links["unlinked"], Value::Null);
+        for (named, part) in [
+            (json!({"id": "s1"}), "argo, ci"),
+            (json!({"version": "d1"}), "names no service"),
+            (json!({"commit": "012345"}), "no such deployment"),
+        ] {
+            let (status, problem) = call(&devpulse, "PUT", "", Some(json!({"deployments": [named.clone()]}))).await;
+            assert_eq!((status, &problem["pointer"]), (422, &json!("/deployments/0")), "{named}");
+            assert!(problem["detail"].as_str().unwrap().contains(part), "{problem}");
+        }
+        let (status, links) = call(&devpulse, "PUT", "", Some(json!({"deployments": [{"commit": "0123456"}]}))).await;
+        assert_eq!((status, linked(&links)), (200, vec![("d3", "operator")]), "{links}");
+
+        devpulse.post_events(&incident("pager", "acknowledged", 95)).await;
+        let (status, problem) = call(&devpulse, "PUT", "", Some(json!({"deployments": [{"version": "d2"}]}))).await;
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(status == 422 && detail.contains("of checkout in production"), "known in staging alone: {problem}");
+        let (status, links) = call(&devpulse, "PUT", "", Some(json!({"deployments": [{"version": "d1"}]}))).await;
+        assert_eq!((status, linked(&links)), (200, vec![("d1", "operator")]));
+        let (_, links) = call(&devpulse, "PUT", "", Some(json!({"deployments": []}))).await;
+        assert!(links["unlinked"]["reason"].as_str().unwrap().contains("a person said"), "{links}");
+    }
+
     async fn what_cannot_be_meant_is_refused(db: Database) {
         let mut devpulse = DevPulse::start(&db.url, CONFIGURATION).await;
         devpulse.post_events(&json!([deployment("checkout", "d1", 300), incident("pager", "opened", 100)])).await;

@@ -77,6 +77,10 @@ pub struct Alertmanager {
     pub service_label: String,
     pub environment_label: String,
     pub severity_label: String,
+    /// A value of the service's label → the service.
+    pub services: BTreeMap<String, String>,
+    /// Where that happens which names no environment.
+    pub environment: Option<String>,
     /// Names of alerts that are no incidents.
     pub ignore: Vec<String>,
 }
@@ -87,6 +91,8 @@ impl Default for Alertmanager {
             service_label: "service".to_owned(),
             environment_label: "environment".to_owned(),
             severity_label: "severity".to_owned(),
+            services: BTreeMap::new(),
+            environment: None,
             ignore: vec!["Watchdog".to_owned()],
         }
     }

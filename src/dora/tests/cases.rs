@@ -155,8 +155,9 @@ fn an_unknown_commit_makes_the_answer_partial_and_says_so() {
     assert_eq!((figure.n, figure.more.partial), (1, Some(1)));
 }
 
-/// Going back to V1 marks the first deployment after it as the failed one; the rollback stays in
-/// the denominator and is rework.
+/// Datadog's documentation "Change Failure Detection": of V1 → V2 → V3 → V1 the first is what is gone
+/// back to, and V2, the first deployment after it, the change failure. There rollbacks are left out of
+/// the denominator; here only where that is asked for, and they are rework.
 #[test]
 fn a_rollback_is_a_redeploy_of_an_earlier_version() {
     let story = Story::versions(&["1", "2", "3", "1"]);
@@ -277,7 +278,8 @@ fn a_deployment_counts_once_however_many_statuses_it_has() {
     assert_eq!(story.derived().deployments[0].finished_at, Some(at("01:00")));
 }
 
-/// Deployments at both ends of the week in which Berlin's clocks go forward (2026-03-29).
+/// Deployments at both ends of the week in which Berlin's clocks go forward: on the last Sunday of
+/// March at 01:00 UTC (Directive 2000/84/EC, article 2), which is 2026-03-29.
 #[test]
 fn weeks_are_those_of_the_time_zone() {
     let berlin = Calendar { time_zone: Tz::Europe__Berlin, ..question().calendar };

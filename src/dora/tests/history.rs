@@ -14,7 +14,7 @@ use crate::dora::month::Month;
 use crate::dora::partition::Partition;
 use crate::dora::range::Ranges;
 use crate::dora::repository::Repository;
-use crate::dora::row::DeploymentRow;
+use crate::dora::row::{Cause, DeploymentRow};
 use crate::dora::select::{Arrival, Selected};
 use crate::dora::split::{Elsewhere, Partitions, split};
 use crate::dora::stats::Center;
@@ -231,6 +231,13 @@ impl Story {
 
     pub fn ask(&self, question: &Question) -> Figures {
         ask(&self.derived(), question, &["production"], Arrival::First)
+    }
+
+    /// What ended the failure of a deployment, and when.
+    pub fn restored(&self, id: &str) -> Option<(Timestamp, Cause)> {
+        let derived = self.derived();
+        let row = derived.deployments.iter().find(|row| row.key.id == id).unwrap();
+        row.restored.as_ref().map(|restored| (restored.at, restored.by))
     }
 
     /// Ids of the deployments that count as failed.

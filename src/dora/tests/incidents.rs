@@ -5,10 +5,11 @@ use crate::dora::calendar::Window;
 use crate::dora::count::{Question, Reason};
 use crate::dora::figure::NoValue;
 use crate::dora::row::{Cause, LinkKind};
-use crate::event::{DeploymentRef, IncidentStatus};
+use crate::event::{DeploymentKind, DeploymentRef, IncidentStatus};
 
 const HOUR: f64 = 3_600.0;
 
+/// GitLab's issue 480920 counts such a deployment twice; it failed once.
 #[test]
 fn several_incidents_of_one_deployment_are_one_failure_and_one_interval() {
     let mut story = Story::versions(&["1", "2"]);
@@ -94,6 +95,7 @@ fn never_restored_counts_as_failed_and_stays_open_with_its_age() {
     assert_eq!(figures.mean_time_to_recovery.more.open, Some(1));
 }
 
+/// PagerDuty's webhooks, `incident.reopened`: it was resolved, and is triggered again.
 #[test]
 fn a_reopened_incident_is_open_again() {
     let mut story = Story::versions(&["1", "2"]);
@@ -184,4 +186,51 @@ fn an_id_without_a_source_is_looked_for_in_the_service() {
     seen.deployments = vec![DeploymentRef { id: Some("d2".to_owned()), ..DeploymentRef::default() }];
     story.incident(seen);
     assert_eq!(story.failed(), ["d2"]);
+}
+
+/// A second hotfix says that the first was not enough; one that came after the resolution repairs
+/// something else.
+#[test]
+fn the_last_repair_before_the_resolution_ends_the_failure() {
+    let repaired = |resolved: Option<&str>, second: DeploymentKind| {
+        let mut story = Story::versions(&["1", "2"]);
+        for (id, version, time, kind) in [("h1", "3", "02:30", DeploymentKind::Hotfix), ("h2", "1", "03:00", second)] {
+            let mut repair = deployment(id, version, time);
+            repair.kind = Some(kind);
+            repair.started_at = Some(at(time));
+            story.deploy(repair);
+        }
+        story.trouble("i", &["d2"], "02:05", resolved);
+        story.restored("d2")
+    };
+    for (resolved, ended, by) in [
+        (None, "03:00", Cause::Hotfix),
+        (Some("04:00"), "03:00", Cause::Hotfix),
+        (Some("02:45"), "02:30", Cause::Hotfix),
+        (Some("02:15"), "02:15", Cause::Incident),
+    ] {
+        assert_eq!(repaired(resolved, DeploymentKind::Hotfix), Some((at(ended), by)), "resolved at {resolved:?}");
+    }
+    assert_eq!(repaired(None, DeploymentKind::Rollback), Some((at("03:00"), Cause::Rollback)));
+}
+
+/// Deployments to two regions of production; whoever names a region means its deployments.
+#[test]
+fn an_incident_of_a_region_is_blamed_on_the_deployments_to_it() {
+    let of = |place: Option<&str>| {
+        let mut story = Story::default();
+        for (id, place, time) in [("eu", "prod-eu", "01:00"), ("us", "prod-us", "02:00")] {
+            let mut event = deployment(id, id, time);
+            event.place = Some(place.to_owned());
+            story.deploy(event);
+        }
+        let mut trouble = incident("i", IncidentStatus::Opened, "03:00");
+        trouble.place = place.map(str::to_owned);
+        story.incident(trouble);
+        story.failed()
+    };
+    assert_eq!(of(Some("prod-eu")), ["eu"]);
+    assert_eq!(of(Some("prod-us")), ["us"]);
+    assert_eq!(of(None), ["us"], "the newest of any");
+    assert_eq!(of(Some("prod-asia")), ["us"], "a name that nothing is deployed to says nothing");
 }

@@ -86,6 +86,7 @@ pub fn an_incident() -> impl Strategy<Value = Incident> {
                 .collect(),
             service: service.map(|service| SERVICES[service].to_owned()),
             environment: None,
+            place: None,
             status: match resolved {
                 _ if withdrawn => IncidentStatus::Withdrawn,
                 Some(_) => IncidentStatus::Resolved,

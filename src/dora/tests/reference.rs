@@ -128,9 +128,9 @@ fn repaired(history: &History, order: &[&Deployment], i: usize) -> Option<Entity
     }
 }
 
-/// Whether a deployment failed, and all that could have ended it.
-fn failure(history: &History, order: &[&Deployment], d: &Deployment) -> (bool, Vec<Timestamp>) {
-    let (mut failed, mut ends) = (false, Vec::new());
+/// Whether a deployment failed, and what ended it.
+fn failure(history: &History, order: &[&Deployment], d: &Deployment) -> (bool, Option<Timestamp>) {
+    let (mut failed, mut repairs, mut gone_with) = (false, Vec::new(), Vec::new());
     let position = order.iter().position(|other| other.key == d.key);
     for i in rollbacks(order) {
         let is_undone = undone(history, order, i).as_ref() == Some(&d.key);
@@ -138,23 +138,32 @@ fn failure(history: &History, order: &[&Deployment], d: &Deployment) -> (bool, V
         let moved = i > 0 && !same(order[i], order[i - 1]);
         let gone_from = target(order, i).map_or(i.saturating_sub(1), |target| (target + 1).min(i.saturating_sub(1)));
         let gone = moved && position.is_some_and(|p| gone_from <= p && p < i);
-        if is_undone || gone {
-            ends.push(order[i].finished_at.unwrap());
+        let at = order[i].finished_at.unwrap();
+        if is_undone {
+            repairs.push(at);
+        } else if gone {
+            gone_with.push(at);
         }
     }
     for i in 0..order.len() {
         if kind(order, i) == DeploymentKind::Hotfix && repaired(history, order, i).as_ref() == Some(&d.key) {
             failed = true;
-            ends.push(order[i].finished_at.unwrap());
+            repairs.push(order[i].finished_at.unwrap());
         }
     }
     let incidents: Vec<&Incident> =
         history.incidents.iter().filter(|incident| linked(history, order, incident).contains(&d.key)).collect();
     failed |= !incidents.is_empty();
-    if !incidents.is_empty() && incidents.iter().all(|incident| incident.resolved_at.is_some()) {
-        ends.extend(incidents.iter().filter_map(|incident| incident.resolved_at).max());
-    }
-    (failed, ends)
+    let all = incidents.iter().all(|incident| incident.resolved_at.is_some());
+    let resolved = incidents.iter().filter_map(|incident| incident.resolved_at).max().filter(|_| all);
+    let end = |from: Timestamp| {
+        let resolved = resolved.filter(|end| *end >= from);
+        let in_time = |end: &&Timestamp| **end >= from;
+        let before = |end: &&Timestamp| resolved.is_none_or(|resolved| **end <= resolved);
+        let last = repairs.iter().filter(in_time).filter(before).max();
+        last.into_iter().chain(gone_with.iter().filter(in_time)).copied().chain(resolved).min()
+    };
+    (failed, end(d.finished_at.unwrap()).or_else(|| end(Timestamp::from_micros(i64::MIN))))
 }
 
 fn leads(history: &History, order: &[&Deployment], window: Window) -> Vec<i64> {
@@ -211,7 +220,7 @@ pub fn figures(history: &History, window: Window) -> Expected {
     let mut recoveries = Vec::new();
     for d in history.deployments.iter().filter(|d| d.outcome != DeploymentOutcome::InProgress) {
         let finished = d.finished_at.unwrap();
-        let (failed, ends) = failure(history, &order, d);
+        let (failed, restored) = failure(history, &order, d);
         let position = order.iter().position(|other| other.key == d.key);
         if position.is_none() && !failed {
             continue;
@@ -224,13 +233,12 @@ pub fn figures(history: &History, window: Window) -> Expected {
             expected.failed += u64::from(failed);
             expected.unplanned += u64::from(kind != DeploymentKind::Planned);
         }
-        let restored = ends.iter().filter(|end| **end >= finished).min().or_else(|| ends.iter().min());
         match restored {
             _ if !failed => {}
-            Some(end) if window.contains(*end) => {
+            Some(end) if window.contains(end) => {
                 recoveries.extend(Some(end.micros_since(finished)).filter(|lasted| *lasted >= 0));
             }
-            Some(end) if *end < window.from => {}
+            Some(end) if end < window.from => {}
             _ => expected.open += u64::from(finished < window.to),
         }
     }

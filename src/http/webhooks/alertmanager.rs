@@ -47,6 +47,7 @@ pub async fn post_alertmanager(
             received_at: delivered.received_at,
             settings: &config.sources.alertmanager,
             environments: EnvironmentNames::new(&config.environments),
+            services: &config.services,
             max_items: config.ingest.max_items,
         };
         Ok((alertmanager::parse(delivered.text, &context)?, None))

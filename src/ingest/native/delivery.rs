@@ -209,6 +209,7 @@ pub fn incident(item: Incident<'_>, context: &Context<'_>) -> Result<Read, Fault
         service: services.next(),
         other_services: services.collect(),
         environment: owned(item.environment.within("/environment", NAME)?),
+        place: None,
         status: one_of("/status", &status, &STATUSES)?,
         started_at: context.moment("/started_at", item.started_at)?,
         detected_at: context.moment("/detected_at", item.detected_at)?,

@@ -204,8 +204,8 @@ impl<'c> Reader<'c> {
         match &mut fact.event {
             DeliveryEvent::Deployment(event) => event.name_environment(names.canonical(&event.environment).to_owned()),
             DeliveryEvent::Incident(event) => {
-                if let Some(environment) = &mut event.environment {
-                    *environment = names.canonical(environment).to_owned();
+                if let Some(environment) = &event.environment {
+                    event.name_environment(names.canonical(environment).to_owned());
                 }
             }
             _ => {}

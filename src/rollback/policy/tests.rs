@@ -201,6 +201,7 @@ fn incident(started_at: Timestamp, resolved_at: Option<Timestamp>) -> Incident {
         service: None,
         other_services: Vec::new(),
         environment: None,
+        place: None,
         status: IncidentStatus::Opened,
         severity: None,
         title: None,

@@ -48,22 +48,26 @@ pub async fn mark(conn: &mut Conn, touched: Touched) -> QueryResult<()> {
     let built_from: BTreeSet<String> = built_from(conn, &repositories).await?.into_iter().collect();
     services.extend(of_commits(conn, &commits).await?);
     for incident in &incidents {
-        services.extend(services_of(conn, incident).await?);
+        services.extend(services_of(conn, incident, &[]).await?);
     }
     note(conn, &built_from, true).await?;
     mark_services(conn, &services).await
 }
 
-/// The services whose rows an incident may concern.
+/// The services whose rows an incident may concern, or would if it named more deployments.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn services_of(conn: &mut Conn, incident: &Incident) -> QueryResult<BTreeSet<String>> {
+pub async fn services_of(
+    conn: &mut Conn,
+    incident: &Incident,
+    more: &[DeploymentRef],
+) -> QueryResult<BTreeSet<String>> {
     let mut services: BTreeSet<String> = incident.services().map(storable).collect();
     if services.is_empty() {
         services.insert(NO_SERVICE.to_owned());
     }
-    for named in incident.named_deployments() {
+    for named in incident.named_deployments().iter().chain(more) {
         services.extend(of_named(conn, named).await?);
     }
     Ok(services)

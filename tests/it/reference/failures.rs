@@ -141,12 +141,18 @@ impl<'a> History<'a> {
         self.deployments[d].started.or(self.deployments[d].finished)
     }
 
-    /// In the incident's environment, or in any of production where it names none.
+    /// In the incident's environment, or in any of production where it names none; in its region
+    /// where it names one that the service was ever brought to.
     fn concerns(&self, incident: &Incident, d: usize) -> bool {
-        match &incident.environment {
-            Some(raw) => World::environment(raw).0 == self.deployments[d].environment,
-            None => self.deployments[d].tier == "production",
-        }
+        let deployment = &self.deployments[d];
+        let Some(raw) = &incident.environment else { return deployment.tier == "production" };
+        let name = World::environment(raw).0;
+        let there = |other: &usize| {
+            let other = &self.deployments[*other];
+            other.outcome == "succeeded" && other.finished.is_some() && other.place == *raw && other.environment == name
+        };
+        let regional = name != raw && self.of_service(&deployment.service).iter().any(there);
+        name == deployment.environment && (!regional || deployment.place == *raw)
     }
 
     /// Explicit goes before the rollback, the rollback before what is inferred.
@@ -266,33 +272,41 @@ impl<'a> History<'a> {
 
     fn judged(&self) -> Vec<Option<Failure>> {
         let mut failed: BTreeSet<usize> = self.links.iter().flatten().copied().collect();
-        let mut ends: BTreeMap<usize, Vec<i64>> = BTreeMap::new();
+        // Rollbacks and hotfixes of a deployment, and rollbacks that it was taken away with.
+        let (mut repairs, mut gone): (BTreeMap<usize, Vec<i64>>, BTreeMap<usize, Vec<i64>>) = Default::default();
         for rollback in self.rollbacks() {
             let undone = self.undone(rollback);
             failed.extend(undone);
-            for gone in self.taken_away(rollback).into_iter().chain(undone) {
-                ends.entry(gone).or_default().extend(self.deployments[rollback].finished);
+            if let Some(d) = undone {
+                repairs.entry(d).or_default().extend(self.deployments[rollback].finished);
+            }
+            for d in self.taken_away(rollback).into_iter().filter(|d| Some(*d) != undone) {
+                gone.entry(d).or_default().extend(self.deployments[rollback].finished);
             }
         }
         for hotfix in (0..self.deployments.len()).filter(|d| self.is(*d, "hotfix")) {
             if let Some(repaired) = self.repaired(hotfix) {
                 failed.insert(repaired);
-                ends.entry(repaired).or_default().extend(self.deployments[hotfix].finished);
-            }
-        }
-        for d in 0..self.deployments.len() {
-            // Several incidents of one deployment are one interval, until the last is resolved.
-            let of = self.incidents.iter().zip(&self.links).filter(|(_, links)| links.contains(&d));
-            let resolved: Vec<Option<i64>> = of.map(|(incident, _)| incident.resolved).collect();
-            if resolved.iter().all(Option::is_some) {
-                ends.entry(d).or_default().extend(resolved.into_iter().max().flatten());
+                repairs.entry(repaired).or_default().extend(self.deployments[hotfix].finished);
             }
         }
         let failure = |d: usize| {
+            // Several incidents of one deployment are one interval, until the last is resolved.
+            let of = self.incidents.iter().zip(&self.links).filter(|(_, links)| links.contains(&d));
+            let resolved: Vec<Option<i64>> = of.map(|(incident, _)| incident.resolved).collect();
+            let all = resolved.iter().all(Option::is_some);
+            let resolved = resolved.into_iter().max().flatten().filter(|_| all);
+            // A repair that was followed by another before the resolution was not enough.
+            let end = |from: i64| {
+                let (resolved, of) = (resolved.filter(|end| *end >= from), |ends: &BTreeMap<usize, Vec<i64>>| {
+                    ends.get(&d).into_iter().flatten().copied().filter(|end| *end >= from).collect::<Vec<i64>>()
+                });
+                let last =
+                    of(&repairs).into_iter().filter(|end| resolved.is_none_or(|resolved| *end <= resolved)).max();
+                last.into_iter().chain(of(&gone)).chain(resolved).min()
+            };
             let finished = self.deployments[d].finished.unwrap_or(i64::MIN);
-            let ends = ends.get(&d).map(Vec::as_slice).unwrap_or_default();
-            let after = ends.iter().filter(|end| **end >= finished).min();
-            failed.contains(&d).then(|| Failure { restored: after.or(ends.iter().min()).copied() })
+            failed.contains(&d).then(|| Failure { restored: end(finished).or_else(|| end(i64::MIN)) })
         };
         (0..self.deployments.len()).map(failure).collect()
     }
