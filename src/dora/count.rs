@@ -102,7 +102,7 @@ pub enum Reason {
     UnknownTime,
     /// Not over yet.
     Open,
-    /// Whoever reported the incident took it back.
+    /// Whoever reported it took it back.
     Withdrawn,
     #[serde(untagged)]
     Lead(LeadReason),
@@ -189,6 +189,7 @@ fn deployments<'s, 'a>(
                 _ if row.reached() => Verdict::Counts(value(row)),
                 DeploymentOutcome::InProgress => Verdict::Out(Reason::InProgress),
                 DeploymentOutcome::Cancelled => Verdict::Out(Reason::Cancelled),
+                DeploymentOutcome::Withdrawn => Verdict::Out(Reason::Withdrawn),
                 DeploymentOutcome::Failed | DeploymentOutcome::Succeeded => Verdict::Out(Reason::FailedAttempt),
             };
             each(Judged { part, subject: Subject::Deployment(index(number)), at: row.at, verdict, lasted: None });

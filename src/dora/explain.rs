@@ -340,7 +340,7 @@ pub(super) const fn detail(reason: Reason) -> &'static str {
         Reason::Negative => "it ended before it began: the clocks of the sources disagree",
         Reason::UnknownTime => "the time that `lead_time_from` counts from is not known: send it with the change",
         Reason::Open => "it was not over at the end of the window",
-        Reason::Withdrawn => "whoever reported it took it back: it was no incident",
+        Reason::Withdrawn => "whoever reported it took it back",
         Reason::Lead(LeadReason::FirstDeployment) => {
             "the deployment names no changes and no earlier deployment exists: send changes[]"
         }

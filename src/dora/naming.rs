@@ -35,7 +35,8 @@ impl<'a> Names<'a> {
             by_commit: Rows::new(),
             succeeded: BTreeMap::new(),
         };
-        for (number, row) in rows.iter().enumerate() {
+        let meant = rows.iter().enumerate().filter(|(_, row)| row.outcome != DeploymentOutcome::Withdrawn);
+        for (number, row) in meant {
             names.by_id.entry(&row.key.id).or_default().push(number);
             if let Some(version) = &row.version {
                 names.by_version.entry(version).or_default().push(number);

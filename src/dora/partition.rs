@@ -67,7 +67,7 @@ impl Deployed {
         match self.outcome {
             DeploymentOutcome::Succeeded => true,
             DeploymentOutcome::Failed | DeploymentOutcome::Cancelled => self.failed,
-            DeploymentOutcome::InProgress => false,
+            DeploymentOutcome::InProgress | DeploymentOutcome::Withdrawn => false,
         }
     }
 

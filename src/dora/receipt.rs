@@ -79,6 +79,7 @@ fn deployment(counting: &mut Counting, row: &DeploymentRow, rules: &Rules) -> bo
             Some("a deployment that failed reached nobody: it counts only when an incident or a rollback names it")
         }
         DeploymentOutcome::Cancelled => Some("a deployment that was cancelled reached nobody"),
+        DeploymentOutcome::Withdrawn => Some("it is withdrawn: it was no deployment"),
     };
     if let Some(reason) = reason {
         not(counting, &OF_DEPLOYMENTS, reason, None);

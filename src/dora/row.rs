@@ -47,7 +47,7 @@ impl DeploymentRow {
         match self.outcome {
             DeploymentOutcome::Succeeded => true,
             DeploymentOutcome::Failed | DeploymentOutcome::Cancelled => self.failed(),
-            DeploymentOutcome::InProgress => false,
+            DeploymentOutcome::InProgress | DeploymentOutcome::Withdrawn => false,
         }
     }
 

@@ -102,6 +102,8 @@ pub enum DeploymentOutcome {
     Succeeded,
     Failed,
     Cancelled,
+    /// It was no deployment after all: it leaves the numbers, until anything else is said of it.
+    Withdrawn,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]

@@ -159,9 +159,10 @@ pub(super) fn in_order<T: Serialize, K: Ord>(facts: &[T], when: impl Fn(&T) -> K
 ///
 /// A deployment that succeeded once stays succeeded (it reached its environment) and finished at
 /// its first success, however many statuses follow; without a success, the latest final status
-/// counts, from the first time it was said.
+/// counts, from the first time it was said. A withdrawal holds until anything else is said of it.
 pub fn fold_deployment(facts: &[DeploymentEvent]) -> Option<Deployment> {
-    let sorted = in_order(facts, |fact| fact.time);
+    // Who withdraws may repeat the very fact that was wrong, with its time.
+    let sorted = in_order(facts, |fact| (fact.time, fact.outcome == DeploymentOutcome::Withdrawn));
     let first = *sorted.first()?;
     let mut state = Deployment {
         key: first.key.clone(),
@@ -201,11 +202,17 @@ pub fn fold_deployment(facts: &[DeploymentEvent]) -> Option<Deployment> {
     }
     let named = state.provenance.artifact.take();
     state.provenance.artifact = named.or_else(|| origin::artifact(state.version.as_deref(), None));
-    state.outcome = final_outcome(&sorted);
+    let outcome = final_outcome(&sorted);
     let said = |outcome| sorted.iter().find(|fact| fact.outcome == outcome).map(|fact| fact.time);
     state.started_at = state.started_at.or_else(|| said(DeploymentOutcome::InProgress));
-    if state.outcome != DeploymentOutcome::InProgress {
-        state.finished_at = said(state.outcome);
+    if outcome != DeploymentOutcome::InProgress {
+        state.finished_at = said(outcome);
+    }
+    state.outcome = outcome;
+    if let Some(last) = sorted.last().filter(|fact| fact.outcome == DeploymentOutcome::Withdrawn) {
+        // It stays where it was, for those who ask what became of it.
+        state.finished_at = state.finished_at.or(Some(last.time));
+        state.outcome = last.outcome;
     }
     Some(state)
 }
@@ -214,7 +221,8 @@ fn final_outcome(sorted: &[&DeploymentEvent]) -> DeploymentOutcome {
     if sorted.iter().any(|fact| fact.outcome == DeploymentOutcome::Succeeded) {
         return DeploymentOutcome::Succeeded;
     }
-    let last_final = sorted.iter().rev().find(|fact| fact.outcome != DeploymentOutcome::InProgress);
+    let open = [DeploymentOutcome::InProgress, DeploymentOutcome::Withdrawn];
+    let last_final = sorted.iter().rev().find(|fact| !open.contains(&fact.outcome));
     last_final.map_or(DeploymentOutcome::InProgress, |fact| fact.outcome)
 }
 

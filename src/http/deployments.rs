@@ -45,7 +45,7 @@ pub async fn list(
 ) -> Result<web::Json<Listing<Deployment>>, Problem> {
     caller.require(Scope::Read)?;
     let Params(list, own) = params;
-    let outcomes = "in_progress, succeeded, failed, cancelled";
+    let outcomes = "in_progress, succeeded, failed, cancelled, withdrawn";
     one_of::<DeploymentOutcome>("outcome", own.outcome.as_deref(), outcomes)?;
     one_of::<DeploymentKind>("kind", own.kind.as_deref(), "planned, rollback, hotfix")?;
     let list = list.filter(&app, &cache).await?;

@@ -28,7 +28,7 @@ struct Case {
 fn happening() -> impl Strategy<Value = Happening> {
     let minute = 0..10_000_u16;
     let outcome = prop_oneof![
-        1 => Just("in_progress"), 6 => Just("succeeded"), 1 => Just("failed"), 1 => Just("cancelled")
+        1 => Just("in_progress"), 6 => Just("succeeded"), 1 => Just("failed"), 1 => Just("cancelled"), 1 => Just("withdrawn")
     ];
     let kind = prop_oneof![6 => Just(None), 1 => Just(Some("planned")), 1 => Just(Some("rollback")), 1 => Just(Some("hotfix"))];
     let status = prop_oneof![3 => Just("opened"), 1 => Just("acknowledged"), 3 => Just("resolved"), 1 => Just("reopened"), 1 => Just("withdrawn")];

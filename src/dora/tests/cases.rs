@@ -268,6 +268,30 @@ fn an_attempt_that_failed_reached_nobody_unless_an_incident_names_it() {
     assert_eq!((figures.deployment_frequency.n, figures.change_fail_rate.value), (2, Some(0.5)));
 }
 
+/// It leaves the numbers and what its neighbours are, and comes back with anything that is said later.
+#[test]
+fn a_withdrawn_deployment_was_none() {
+    let mut story = Story::versions(&["1", "2", "1"]);
+    assert_eq!((story.figures().deployment_frequency.n, story.failed()), (3, vec!["d2".to_owned()]));
+    // With the time of what was wrong, as the one who repeats it says.
+    let mut wrong = deployment("d2", "2", "02:00");
+    wrong.outcome = DeploymentOutcome::Withdrawn;
+    story.deploy(wrong);
+    let figures = story.figures();
+    assert_eq!((figures.deployment_frequency.n, figures.change_fail_rate.value), (2, Some(0.0)));
+    assert_eq!(figures.deployment_frequency.excluded.get(&Reason::Withdrawn), Some(&1), "but it is shown");
+    assert_eq!(story.failed(), Vec::<String>::new(), "1 after 1 goes back to nothing");
+    story.trouble("i", &["d2"], "02:05", None);
+    assert_eq!(story.failed(), Vec::<String>::new(), "nothing fails that was not there");
+    story.deploy(deployment("d2", "2", "04:00"));
+    assert_eq!((story.figures().deployment_frequency.n, story.failed()), (3, vec!["d2".to_owned()]));
+    let mut only = Story::versions(&["1"]);
+    let mut wrong = deployment("d1", "1", "09:00");
+    wrong.outcome = DeploymentOutcome::Withdrawn;
+    only.deploy(wrong);
+    assert_eq!(only.figures().deployment_frequency.reason, Some(NoValue::NoDeploymentYet));
+}
+
 #[test]
 fn a_deployment_counts_once_however_many_statuses_it_has() {
     let mut story = Story::versions(&["1"]);

@@ -251,8 +251,8 @@ impl Story {
 pub fn ask(derived: &Derived, question: &Question, environments: &[&str], arrival: Arrival) -> Figures {
     let partitions = split(derived, &Elsewhere::new(), &rules_with(&[service(&[])]));
     let wanted = |_: &str, name: &str| environments.contains(&name);
-    let first =
-        derived.deployments.iter().filter(|row| wanted("", &row.environment)).filter_map(DeploymentRow::at).min();
+    let counted = |row: &&DeploymentRow| wanted("", &row.environment) && row.outcome != DeploymentOutcome::Withdrawn;
+    let first = derived.deployments.iter().filter(counted).filter_map(DeploymentRow::at).min();
     let read = needed(&partitions, question.window).map(|(month, partition)| ("checkout", month, partition));
     figures(&Selected::new(read, wanted, first, arrival), question, Standards::default())
 }

@@ -21,8 +21,14 @@ fn minute(minute: i64) -> Timestamp {
 }
 
 fn a_deployment() -> impl Strategy<Value = DeliveryEvent> {
-    use DeploymentOutcome::{Cancelled, Failed, InProgress, Succeeded};
-    let outcome = prop_oneof![1 => Just(InProgress), 8 => Just(Succeeded), 1 => Just(Failed), 1 => Just(Cancelled)];
+    use DeploymentOutcome::{Cancelled, Failed, InProgress, Succeeded, Withdrawn};
+    let outcome = prop_oneof![
+        1 => Just(InProgress),
+        10 => Just(Succeeded),
+        1 => Just(Failed),
+        1 => Just(Cancelled),
+        1 => Just(Withdrawn),
+    ];
     let kind = prop_oneof![
         6 => Just(None),
         1 => Just(Some(DeploymentKind::Planned)),

@@ -77,7 +77,10 @@ fn linked(history: &History, order: &[&Deployment], incident: &Incident) -> BTre
         return BTreeSet::new();
     }
     if !incident.deployments.is_empty() {
-        let named = |d: &&Deployment| incident.deployments.iter().any(|n| n.id.as_ref() == Some(&d.key.id));
+        let named = |d: &&Deployment| {
+            d.outcome != DeploymentOutcome::Withdrawn
+                && incident.deployments.iter().any(|n| n.id.as_ref() == Some(&d.key.id))
+        };
         return history.deployments.iter().filter(named).map(|d| d.key.clone()).collect();
     }
     let during = |i: &usize| {
@@ -218,7 +221,8 @@ pub fn figures(history: &History, window: Window) -> Expected {
         incident_mean: None,
     };
     let mut recoveries = Vec::new();
-    for d in history.deployments.iter().filter(|d| d.outcome != DeploymentOutcome::InProgress) {
+    let over = |d: &&Deployment| !matches!(d.outcome, DeploymentOutcome::InProgress | DeploymentOutcome::Withdrawn);
+    for d in history.deployments.iter().filter(over) {
         let finished = d.finished_at.unwrap();
         let (failed, restored) = failure(history, &order, d);
         let position = order.iter().position(|other| other.key == d.key);

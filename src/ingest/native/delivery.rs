@@ -22,11 +22,12 @@ const MAX_SERVICES: usize = 100;
 /// An event and the time it was sent with; the event's own time is filled in later.
 pub type Read = (DeliveryEvent, Option<Timestamp>);
 
-const OUTCOMES: [(&str, DeploymentOutcome); 4] = [
+const OUTCOMES: [(&str, DeploymentOutcome); 5] = [
     ("in_progress", DeploymentOutcome::InProgress),
     ("succeeded", DeploymentOutcome::Succeeded),
     ("failed", DeploymentOutcome::Failed),
     ("cancelled", DeploymentOutcome::Cancelled),
+    ("withdrawn", DeploymentOutcome::Withdrawn),
 ];
 const KINDS: [(&str, DeploymentKind); 3] =
     [("planned", DeploymentKind::Planned), ("rollback", DeploymentKind::Rollback), ("hotfix", DeploymentKind::Hotfix)];
@@ -69,7 +70,7 @@ pub fn deployment(item: Deployment<'_>, context: &Context<'_>) -> Result<Read, F
     let id = item.id.needed("/id", ID, id_fix)?.into_owned();
     let key = EntityKey { source: source(item.source)?, id };
     let repository = owned(item.repository.within("/repository", NAME)?);
-    let outcome_fix = "give in_progress, succeeded, failed or cancelled";
+    let outcome_fix = "give in_progress, succeeded, failed, cancelled or withdrawn";
     let outcome = item.outcome.needed("/outcome", NAME, outcome_fix)?;
     let kind = item.nature.within("/kind", NAME)?;
     let changes = list(item.changes.optional("/changes")?, "/changes", MAX_CHANGES)?;

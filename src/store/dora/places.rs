@@ -41,6 +41,7 @@ pub(super) fn of(deployments: &[Deployment], derived: &Derived) -> Places {
     for deployment in deployments {
         let place = places.entry((derived.service.clone(), storable(&deployment.environment))).or_default();
         let at = deployment.finished_at.or(deployment.started_at);
+        let at = at.filter(|_| deployment.outcome != DeploymentOutcome::Withdrawn);
         place.first_deployment_at = at.into_iter().chain(place.first_deployment_at).min();
         let success = deployment.finished_at.filter(|_| deployment.outcome == DeploymentOutcome::Succeeded);
         place.last_success_at = success.max(place.last_success_at);

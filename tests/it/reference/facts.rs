@@ -108,7 +108,8 @@ fn things<'a, K: Ord>(events: &[&'a Value], kind: &str, name: impl Fn(&Value) ->
         things.entry(name(event)).or_default().push(event);
     }
     for facts in things.values_mut() {
-        facts.sort_by_key(|fact| time(fact));
+        // A deployment may be withdrawn with the time of what was wrong.
+        facts.sort_by_key(|fact| (time(fact), fact["outcome"] == "withdrawn"));
     }
     things.into_iter().collect()
 }
@@ -145,11 +146,16 @@ pub fn deployments(events: &[&Value]) -> Vec<Deployment> {
 fn deployment((key, service, place): (Key, String, String), facts: &[&Value]) -> Deployment {
     let first_with = |outcome: &str| facts.iter().find(|fact| fact["outcome"] == outcome).map(|fact| time(fact));
     // What succeeded once did; else the last word on how it ended counts.
-    let ends = || facts.iter().rev().map(|fact| required(fact, "outcome")).find(|outcome| outcome != "in_progress");
+    let ended = |outcome: &String| outcome != "in_progress" && outcome != "withdrawn";
+    let ends = || facts.iter().rev().map(|fact| required(fact, "outcome")).find(ended);
     let outcome = match first_with("succeeded") {
         Some(_) => "succeeded".to_owned(),
         None => ends().unwrap_or_else(|| "in_progress".to_owned()),
     };
+    let last = facts.last().unwrap();
+    let withdrawn = last["outcome"] == "withdrawn";
+    let finished = if outcome == "in_progress" { withdrawn.then(|| time(last)) } else { first_with(&outcome) };
+    let outcome = if withdrawn { "withdrawn".to_owned() } else { outcome };
     let repository = newest_text(facts, "/repository");
     let mut changes: Vec<Named> = Vec::new();
     for fact in facts {
@@ -176,7 +182,7 @@ fn deployment((key, service, place): (Key, String, String), facts: &[&Value]) ->
             (source, required(named, "id"))
         }),
         started: newest_time(facts, "/started_at").or_else(|| first_with("in_progress")),
-        finished: if outcome == "in_progress" { None } else { first_with(&outcome) },
+        finished,
         environment: environment.to_owned(),
         key,
         service,

@@ -178,6 +178,7 @@ impl<'a> History<'a> {
     fn named(&self, incident: &Incident, service: &str, named: &Value) -> Vec<usize> {
         let own = incident.services.iter().any(|own| own == service);
         let mut found = self.of_service(service);
+        found.retain(|d| self.deployments[*d].outcome != "withdrawn");
         let narrow = |found: &mut Vec<usize>| {
             if found.iter().any(|d| self.concerns(incident, *d)) {
                 found.retain(|d| self.concerns(incident, *d));

@@ -177,7 +177,7 @@ impl<'a> Asked<'a> {
     fn reached(&self, d: usize) -> bool {
         match self.history.deployments[d].outcome.as_str() {
             "succeeded" => true,
-            "in_progress" => false,
+            "in_progress" | "withdrawn" => false,
             _ => self.history.failures[d].is_some(),
         }
     }
@@ -214,6 +214,7 @@ impl<'a> Asked<'a> {
                 }
                 "in_progress" => rows.leave_out("in_progress"),
                 "cancelled" => rows.leave_out("cancelled"),
+                "withdrawn" => rows.leave_out("withdrawn"),
                 _ => rows.leave_out("failed_attempt"),
             }
         }
@@ -224,7 +225,7 @@ impl<'a> Asked<'a> {
         let window = (window.0, window.1.min(self.now));
         let first = self.wanted().into_iter().filter_map(|d| {
             let deployment = &self.history.deployments[d];
-            deployment.finished.or(deployment.started)
+            deployment.finished.or(deployment.started).filter(|_| deployment.outcome != "withdrawn")
         });
         let (mut value, mut median, mut reason) = (None, None, None);
         if window.1 <= window.0 {

@@ -171,6 +171,7 @@ impl Story {
                     "succeeded",
                     "failed",
                     "cancelled",
+                    "withdrawn",
                 ],
             );
             let changes = maybe(random, 22, |random| {
