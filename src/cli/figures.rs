@@ -29,8 +29,17 @@ pub struct Figure {
     pub oldest_open_seconds: Option<f64>,
     /// Beside a mean.
     pub median: Option<f64>,
+    /// Beside deployments per day.
+    pub per_week: Option<f64>,
+    pub median_deployment_days_per_week: Option<f64>,
+    /// Of the deployments.
+    pub failed: Option<u64>,
+    pub unplanned: Option<u64>,
     /// Deployments whose changes are not all known.
     pub partial: Option<u64>,
+    /// Deployments by where their changes come from.
+    #[serde(default)]
+    pub changes_from: BTreeMap<String, u64>,
     pub stages: Option<Stages>,
 }
 
@@ -186,7 +195,23 @@ impl Figure {
         let age = self.oldest_open_seconds.map(|age| format!(", the oldest for {}", words(metric, age)));
         let open = some(self.open).map(|n| format!("{n} at the end of the period{}", age.unwrap_or_default()));
         let median = self.median.map(|median| words(metric, median));
-        let all = [("Median", median), ("Stages", stages), ("Incomplete", partial), ("Open", open)];
+        let days = self.median_deployment_days_per_week;
+        let days = days.map(|days| format!(", on {} days of a median week", decimal(days))).unwrap_or_default();
+        let per_week = self.per_week.map(|per_week| format!("{} per week{days}", decimal(per_week)));
+        let of_all = |n: Option<u64>| n.filter(|_| self.n > 0).map(|n| format!("{n} of {} deployments", self.n));
+        let from = self.changes_from.iter().filter(|(_, n)| **n > 0);
+        let from: Vec<String> = from.map(|(from, n)| format!("{} {n}", from.replace('_', " "))).collect();
+        let from = (!from.is_empty()).then(|| from.join(", "));
+        let all = [
+            ("Rate", per_week),
+            ("Failed", of_all(self.failed)),
+            ("Unplanned", of_all(self.unplanned)),
+            ("Median", median),
+            ("Stages", stages),
+            ("Deployments by origin of changes", from),
+            ("Incomplete", partial),
+            ("Open", open),
+        ];
         all.into_iter().filter_map(|(label, words)| Some((label, words?))).collect()
     }
 
@@ -256,6 +281,16 @@ mod tests {
             said(Metric::MeanTimeToRecovery, mean),
             [("Median", "20 min".to_owned()), ("Open", "2 at the end of the period, the oldest for 1 h".to_owned())]
         );
+        let frequency = json!({"n": 9, "method": "m", "per_week": 2.1, "median_deployment_days_per_week": 1.5});
+        let rate = [("Rate", "2.1 per week, on 1.5 days of a median week".to_owned())];
+        assert_eq!(said(Metric::DeploymentFrequency, frequency), rate);
+        let (failed, unplanned) =
+            (json!({"n": 9, "method": "m", "failed": 2}), json!({"n": 9, "method": "m", "unplanned": 0}));
+        assert_eq!(said(Metric::ChangeFailRate, failed), [("Failed", "2 of 9 deployments".to_owned())]);
+        assert_eq!(said(Metric::ReworkRate, unplanned), [("Unplanned", "0 of 9 deployments".to_owned())]);
+        let origins = json!({"n": 9, "method": "m", "changes_from": {"named": 2, "range": 0, "merge_times": 7}});
+        let origins = said(Metric::ChangeLeadTime, origins);
+        assert_eq!(origins, [("Deployments by origin of changes", "merge times 7, named 2".to_owned())]);
         let nothing = json!({"n": 2, "method": "m", "open": 0, "partial": 0});
         assert_eq!(said(Metric::FailedDeploymentRecoveryTime, nothing), []);
     }

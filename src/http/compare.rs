@@ -177,7 +177,7 @@ async fn row(
     let (from, to) = (Some(window.from.to_string()), Some(window.to.to_string()));
     let params = DoraParams { service, team, from, to, window: None, ..params.clone() };
     let (question, metrics) = match Asked::of(app, cache, &params).await {
-        Ok(asked) => (asked.question, asked.figures(app).await?),
+        Ok(asked) => (asked.question, asked.figures(app).await?.0),
         // The name is known, so the environment is one that only incidents of others name.
         Err(problem) if problem.status == 404 => {
             (whole.question, figures_with_previous(&Selected::default(), &whole.question, whole.standards()))

@@ -38,6 +38,9 @@ pub struct DoraAnswer {
     pub selection: Selection,
     /// The year of the benchmark behind the bands.
     pub benchmark_edition: String,
+    /// Where no deployment to the environments asked for is known: others that have some.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub deployed_elsewhere: BTreeSet<String>,
     pub metrics: Figures,
 }
 
@@ -59,12 +62,13 @@ pub async fn summary(
 ) -> Result<web::Json<DoraAnswer>, Problem> {
     caller.require(Scope::Read)?;
     let asked = Asked::of(&app, &cache, &params.0).await?;
-    let metrics = asked.figures(&app).await?;
+    let (metrics, deployed_elsewhere) = asked.figures(&app).await?;
     Ok(web::Json(DoraAnswer {
         from: asked.question.window.from,
         to: asked.question.window.to,
         time_zone: asked.question.calendar.time_zone.name(),
         benchmark_edition: asked.edition.clone(),
+        deployed_elsewhere,
         metrics,
         selection: asked.selection,
     }))

@@ -123,17 +123,19 @@ impl Asked {
         Standards { benchmark: benchmark::edition(&self.edition), targets: Some(&self.config.dora.targets) }
     }
 
-    /// The figures of the window, each with its value in the period before.
+    /// The figures of the window, each with its value in the period before; and where nothing was ever
+    /// deployed, the environments that something was deployed to.
     ///
     /// # Errors
     /// 503 while the database does not answer, or cannot be followed.
-    pub async fn figures(&self, app: &App) -> Result<Figures, Problem> {
+    pub async fn figures(&self, app: &App) -> Result<(Figures, BTreeSet<String>), Problem> {
         let (question, before) = (&self.question, self.question.before());
         let span = Window { from: before.window.from, to: question.window.to };
         let arranged = self.arranged(app, span).await?;
         let view = arranged.view();
         let figures = figures_of(view.tallies(question, true), arranged.first, question, self.standards());
-        Ok(figures.with_previous(view.tallies(&before, false), arranged.first, &before))
+        let figures = figures.with_previous(view.tallies(&before, false), arranged.first, &before);
+        Ok((figures, arranged.elsewhere()))
     }
 
     /// The rows for any window of a span.

@@ -88,7 +88,6 @@ object! {
         name: "name" Text<'a>,
         state: "state" Text<'a>,
         url: "url" Text<'a>,
-        created_on: "created_on" Text<'a>,
         updated_on: "updated_on" Text<'a>,
         links: "links" Links<'a>,
     }
@@ -252,8 +251,8 @@ fn status(payload: Payload<'_>, raw: &str, context: &Context<'_>) -> Result<Read
         return Ok(Reading::skipped(Skip::NotConfigured, words));
     };
     let event = DeploymentEvent {
+        sighting: run.sighting(pipelines.settings),
         commit: Some(sha.to_owned()),
-        started_at: status.created_on.moment("/commit_status/created_on")?,
         url: url(&[status.url]),
         ..run.deployment(environment, &pipelines)
     };

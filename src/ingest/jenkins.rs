@@ -77,6 +77,11 @@ pub fn parse(body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
     };
     let name = job.name.clone().needed("/name", NAME, "which job is it?")?;
     let path = path_of(&text(job.url.clone())).unwrap_or_else(|| name.clone().into_owned());
+    // Controllers may have jobs of the same names.
+    let scope = match host_of(&text(build.full_url.clone())) {
+        Some(host) => format!("{host}/{path}"),
+        None => path.clone(),
+    };
     let number = build.number.clone().required("/build/number", "which build is it?")?;
     let time = match build.timestamp.clone().optional("/build/timestamp")? {
         Some(Moment(time)) => time,
@@ -88,7 +93,7 @@ pub fn parse(body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
     };
     let run = Run {
         system: SOURCE,
-        scope: path.clone(),
+        scope: scope.clone(),
         id: number.to_string(),
         names: vec![path.clone(), name.into_owned(), text(job.display_name).into_owned()],
         repository: repository_of(&text(scm.url)),
@@ -114,7 +119,7 @@ pub fn parse(body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
         ..run.deployment(&environment, context)
     };
     let status = if outcome == DeploymentOutcome::InProgress { "STARTED".into() } else { text(build.status) };
-    let parts = [SOURCE, &path, &number.to_string(), &status];
+    let parts = [SOURCE, &scope, &number.to_string(), &status];
     Ok(Reading::Facts(vec![fact_known_by(&parts, DeliveryEvent::Deployment(event), body)]))
 }
 
@@ -138,6 +143,12 @@ fn path_of(url: &str) -> Option<String> {
         _ => None,
     });
     names.collect::<Option<Vec<&str>>>().map(|names| names.join("/"))
+}
+
+/// `ci.example.com` of `https://ci.example.com/job/shop/18/`.
+fn host_of(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    rest.split('/').next().filter(|host| !host.is_empty())
 }
 
 /// The environment itself, or the value of the build's parameter that `{NAME}` names.
@@ -199,7 +210,7 @@ mod tests {
     fn the_documented_example_is_a_deployment_where_the_configuration_says_so() {
         let jobs = [("asgard", "production")];
         let (event, _) = deployed(&asgard(), &jobs, &[]);
-        assert_eq!((event.key.source.as_str(), event.key.id.as_str()), ("jenkins/asgard", "18"));
+        assert_eq!((event.key.source.as_str(), event.key.id.as_str()), ("jenkins/localhost:8080/asgard", "18"));
         assert_eq!((event.service.as_str(), event.environment.as_str()), ("asgard", "production"));
         assert_eq!(event.commit.as_deref(), Some("c6d86dc654b12425e706bcf951adfe5a8627a517"));
         assert_eq!(event.repository.as_deref(), Some("evgeny-goldin/asgard"));
@@ -226,6 +237,7 @@ mod tests {
         assert_eq!(completed, finalized);
         assert_ne!(completed, digest(&|build| build["status"] = json!("FAILURE")));
         assert_ne!(completed, digest(&|build| build["number"] = json!(19)));
+        assert_ne!(completed, digest(&|build| build["full_url"] = json!("http://ci.other.example/job/asgard/18/")));
     }
 
     #[test]
@@ -237,7 +249,7 @@ mod tests {
             let (event, _) = deployed(&body, jobs, services);
             (event.service, event.environment, event.key.source)
         };
-        let source = "jenkins/shop/deploy%20checkout".to_owned();
+        let source = "jenkins/localhost:8080/shop/deploy%20checkout".to_owned();
         let expected = |service: &str| (service.to_owned(), "production".to_owned(), source.clone());
         assert_eq!(service(&[("deploy checkout", "{target}")], &[]), expected("checkout"));
         let mapped = [("deploy checkout", "pay")];

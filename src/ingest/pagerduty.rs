@@ -29,6 +29,7 @@ object! {
         title: "title" Text<'a>,
         html_url: "html_url" Text<'a>,
         created_at: "created_at" Text<'a>,
+        status: "status" Text<'a>,
         urgency: "urgency" Text<'a>,
         service: "service" Reference<'a>,
         priority: "priority" Reference<'a>,
@@ -56,10 +57,13 @@ pub fn parse(body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
     let event = payload.event.required("/event", "is this a webhook of version 3?")?;
     let kind = event.event_type.needed("/event/event_type", NAME, "what happened?")?;
     let status = match &*kind {
-        "incident.triggered" => IncidentStatus::Opened,
-        "incident.acknowledged" => IncidentStatus::Acknowledged,
-        "incident.reopened" => IncidentStatus::Reopened,
-        "incident.resolved" => IncidentStatus::Resolved,
+        // Nobody is at it any more: it is as it was when it was triggered.
+        "incident.triggered" | "incident.unacknowledged" => Some(IncidentStatus::Opened),
+        "incident.acknowledged" => Some(IncidentStatus::Acknowledged),
+        "incident.reopened" => Some(IncidentStatus::Reopened),
+        "incident.resolved" => Some(IncidentStatus::Resolved),
+        // It is what it was, of another service or severity.
+        "incident.service_updated" | "incident.priority_updated" => None,
         other => {
             let words = format!("{other} changes nothing about an incident's times");
             let why = if other == "pagey.ping" { Skip::Test } else { Skip::UnusedEvent };
@@ -71,6 +75,10 @@ pub fn parse(body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
     let event_id = event.id.needed("/event/id", ID, "PagerDuty gives each event one")?;
     let Raw(data) = event.data.required("/event/data", "which incident is it?")?;
     let data: Incident<'_> = read(data).map_err(|fault| Fault::new("/event/data", fault.detail()))?;
+    let status = match status {
+        Some(status) => status,
+        None => current(&data)?,
+    };
     let id = data.id.clone().needed("/event/data/id", ID, "which incident is it?")?.into_owned();
     let text = |field: &Field<Text<'_>>, fits: bool| match field {
         Field::Given(text) if fits => Some(text.clone().into_owned()),
@@ -90,6 +98,17 @@ pub fn parse(body: &str, context: &Context<'_>) -> Result<Reading, Fault> {
         ..IncidentEvent::new(key, time, status)
     };
     Ok(Reading::Facts(vec![fact_known_by(&[SOURCE, &event_id], DeliveryEvent::Incident(incident), body)]))
+}
+
+/// As the incident stands.
+fn current(data: &Incident<'_>) -> Result<IncidentStatus, Fault> {
+    let at = "/event/data/status";
+    match &*data.status.clone().needed(at, NAME, "how does the incident stand?")? {
+        "triggered" => Ok(IncidentStatus::Opened),
+        "acknowledged" => Ok(IncidentStatus::Acknowledged),
+        "resolved" => Ok(IncidentStatus::Resolved),
+        other => Err(Fault::new(at, format!("is `{other}`: triggered, acknowledged or resolved?"))),
+    }
 }
 
 fn service(data: &Incident<'_>, context: &Context<'_>) -> Option<String> {
@@ -162,16 +181,37 @@ mod tests {
             ("acknowledged", IncidentStatus::Acknowledged),
             ("reopened", IncidentStatus::Reopened),
             ("resolved", IncidentStatus::Resolved),
+            ("unacknowledged", IncidentStatus::Opened),
+            ("service_updated", IncidentStatus::Opened),
+            ("priority_updated", IncidentStatus::Opened),
         ] {
             assert_eq!(
                 incident(&TRIGGERED.replace("incident.triggered", &format!("incident.{kind}")), &[]).status,
                 status
             );
         }
-        for kind in ["incident.priority_updated", "incident.annotated", "pagey.ping", "service.created"] {
+        for kind in ["incident.annotated", "pagey.ping", "service.created"] {
             let skipped = reading(&TRIGGERED.replace("incident.triggered", kind), &[]);
             assert!(matches!(skipped, Ok(Reading::Skipped(..))), "{kind}");
         }
+    }
+
+    /// It stands as the snapshot says, whatever is updated.
+    #[test]
+    fn an_incident_that_moves_to_another_service_keeps_its_status() {
+        let moved = TRIGGERED.replace("incident.triggered", "incident.service_updated");
+        let moved = moved.replace("PF9KMXH", "PX").replace("API Service", "search");
+        for (status, expected) in [
+            ("acknowledged", IncidentStatus::Acknowledged),
+            ("resolved", IncidentStatus::Resolved),
+            ("triggered", IncidentStatus::Opened),
+        ] {
+            let body = moved.replace(r#""status":"triggered""#, &format!(r#""status":"{status}""#));
+            let found = incident(&body, &[]);
+            assert_eq!((found.service.as_deref(), found.status), (Some("search"), expected));
+        }
+        let unknown = moved.replace(r#""status":"triggered""#, r#""status":"gone""#);
+        assert_eq!(reading(&unknown, &[]).unwrap_err().pointer(), "/event/data/status");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::place::{Repo, service_named};
 use super::source::Context;
 use crate::config::model::{Pipelines, Service};
-use crate::event::{DeploymentEvent, DeploymentOutcome, EntityKey};
+use crate::event::{DeploymentEvent, DeploymentOutcome, EntityKey, Sighting};
 use crate::time::Timestamp;
 
 /// A run, as its system tells of it.
@@ -26,7 +26,19 @@ pub struct Run {
 impl Run {
     /// The environment that the configuration says runs of this name deploy to.
     pub fn target<'c>(&self, settings: &'c Pipelines) -> Option<&'c str> {
-        self.names.iter().find_map(|name| settings.deployments.get(name)).map(String::as_str)
+        self.name(settings).and_then(|name| settings.deployments.get(name)).map(String::as_str)
+    }
+
+    /// The name under which the configuration knows it.
+    fn name(&self, settings: &Pipelines) -> Option<&str> {
+        self.names.iter().map(String::as_str).find(|name| settings.deployments.contains_key(*name))
+    }
+
+    /// Of a system where a run that is run again keeps its id: when another one was there meanwhile, it
+    /// comes back, and is another deployment.
+    pub fn sighting(&self, settings: &Pipelines) -> Option<Sighting> {
+        let object = self.name(settings)?.to_owned();
+        Some(Sighting { object, reached: self.outcome == DeploymentOutcome::Succeeded })
     }
 
     /// The deployment that the run is, to `environment`.

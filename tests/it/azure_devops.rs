@@ -4,6 +4,7 @@
 use devpulse::config::EnvironmentNames;
 use devpulse::config::model::Pipelines;
 use devpulse::event::pull_request::{Status, fold_pull_request};
+use devpulse::event::sighting::occurrences;
 use devpulse::event::{ChangeEvent, DeliveryEvent, DeploymentEvent, DeploymentOutcome, PullRequestEvent};
 use devpulse::ingest::azure_devops::{Context, parse};
 use devpulse::ingest::fault::Fault;
@@ -167,6 +168,30 @@ fn stages_that_the_configuration_names_are_deployments() {
     assert_eq!((event.repository.as_deref(), event.service.as_str()), (Some("viva/shop"), "shop"));
     assert_eq!(event.commit.as_deref(), Some("600c52d2d5b655caa111abfd863e5a9bd304bb0e"));
     assert_eq!(event.version.as_deref(), Some("v1.4.2"));
+}
+
+/// A run keeps its id when a stage of it is run again.
+#[test]
+fn going_back_to_an_earlier_run_is_a_deployment() {
+    let told = |run: u64, result: &str, time: &str| {
+        let mut body = with(&stage(), "/createdDate", time);
+        body["resource"]["run"]["id"] = json!(run);
+        deployed(&with(&body, "/resource/stage/result", result), "__default")
+    };
+    let mut facts = vec![
+        told(7, "succeeded", "2026-01-05T08:00:00Z"),
+        told(8, "failed", "2026-01-05T09:00:00Z"),
+        told(8, "succeeded", "2026-01-05T09:30:00Z"),
+        told(8, "succeeded", "2026-01-05T10:00:00Z"),
+        told(7, "succeeded", "2026-01-05T11:00:00Z"),
+    ];
+    for _ in 0..2 {
+        let found = occurrences(facts.clone());
+        let found: Vec<(&str, usize)> = found.iter().map(|(id, facts)| (id.as_str(), facts.len())).collect();
+        assert_eq!(found, [("run/7/__default", 1), ("run/7/__default#2", 1), ("run/8/__default", 3)]);
+        facts.reverse();
+    }
+    assert_eq!(deployed(&release(), "Dev").sighting, None, "attempts of releases have numbers");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use devpulse::config::EnvironmentNames;
 use devpulse::config::model::{Bitbucket, Pipelines};
 use devpulse::event::pull_request::{Status, fold_pull_request};
+use devpulse::event::sighting::occurrences;
 use devpulse::event::{DeliveryEvent, DeploymentEvent, DeploymentOutcome, PullRequestEvent};
 use devpulse::ingest::bitbucket::{Context, parse};
 use devpulse::ingest::committer::Fact;
@@ -194,6 +195,25 @@ fn a_status_that_the_configuration_names_is_a_deployment() {
         let Ok(Reading::Facts(facts)) = read(event, &body, &[("mybuildtool", "production")]) else { panic!() };
         assert_eq!(deployed(&facts).outcome, outcome);
     }
+}
+
+/// A status keeps its key when its pipeline runs again.
+#[test]
+fn going_back_to_an_earlier_commit_is_a_deployment() {
+    let told = |commit: char, time: &str| {
+        let mut body = status();
+        body["commit_status"]["updated_on"] = json!(time);
+        let sha = commit.to_string().repeat(40);
+        body["commit_status"]["links"]["commit"]["href"] = json!(format!("https://api.bitbucket.org/commit/{sha}"));
+        let read = read("repo:commit_status_updated", &body, &[("mybuildtool", "production")]);
+        let Ok(Reading::Facts(facts)) = read else { panic!("a deployment") };
+        deployed(&facts)
+    };
+    let facts =
+        vec![told('a', "2026-01-05T08:00:00Z"), told('b', "2026-01-05T09:00:00Z"), told('a', "2026-01-05T10:00:00Z")];
+    let found: Vec<String> = occurrences(facts).into_keys().collect();
+    let named = |commit: &str, end: &str| format!("{}/mybuildtool{end}", commit.repeat(40));
+    assert_eq!(found, [named("a", ""), named("a", "#2"), named("b", "")]);
 }
 
 #[test]

@@ -91,6 +91,23 @@ fn ids(rows: &Value, what: &str, id: &str) -> BTreeSet<String> {
 }
 
 on_both! {
+    async fn nothing_in_production_says_where_else_there_is_something(db: Database) {
+        let devpulse = DevPulse::start(&db.url, CONFIGURATION).await;
+        let past = Past::new();
+        let mut staged = past.deployment("d1", "1", 60);
+        staged["environment"] = "staging".into();
+        devpulse.post_events(&staged).await;
+        let answer = devpulse.get("/api/v1/dora?service=checkout").await;
+        assert_eq!(answer["metrics"]["deployment_frequency"]["reason"], "no deployment is known yet");
+        assert_eq!(answer["deployed_elsewhere"], json!(["staging"]));
+        let text = devpulse.ask(&["report", "--service", "checkout"]);
+        assert!(text.contains("production: nothing yet, but in staging"), "{text}");
+        devpulse.post_events(&past.deployment("d2", "1", 50)).await;
+        assert_eq!(devpulse.get("/api/v1/dora?service=checkout").await["deployed_elsewhere"], Value::Null);
+    }
+}
+
+on_both! {
     async fn the_numbers_and_what_they_were_computed_from(db: Database) {
         let devpulse = DevPulse::start(&db.url, CONFIGURATION).await;
         devpulse.post_events(&Past::new().story()).await;

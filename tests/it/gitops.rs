@@ -191,6 +191,29 @@ async fn what_flux_reconciled_counts_once_per_revision() {
     assert_eq!(deliver(body).await, "accepted");
 }
 
+/// Two clusters of one environment reconcile the same objects, one after the other, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn clusters_of_one_environment_are_no_rollbacks_of_each_other() {
+    assert!(FLUX.contains("\n    cluster: "));
+    let (_database, devpulse) = start("flux").await;
+    for (cluster, digit, hour, outcome) in [
+        ("eu", 1, 8, "accepted"),
+        ("us", 1, 9, "accepted"),
+        ("eu", 2, 10, "accepted"),
+        ("us", 1, 11, "duplicate"),
+        ("eu", 2, 12, "duplicate"),
+        ("us", 2, 13, "accepted"),
+    ] {
+        let revision = format!("main@sha1:{digit:040}");
+        let body = reconciliation("Kustomization", "ReconciliationSucceeded", &revision, hour, "done");
+        let body = body.replace("\"environment\"", &format!("\"cluster\":\"{cluster}\",\"environment\""));
+        let answer = send(&devpulse, "flux", ("x-signature", &signature(SECRET, &body)), &body).await;
+        assert_eq!(answer.json["outcome"], outcome, "{cluster} at {hour}: {}", answer.text);
+    }
+    let metrics = devpulse.get(DAY).await["metrics"].clone();
+    assert_eq!((&metrics["deployment_frequency"]["n"], &metrics["rework_rate"]["value"]), (&json!(4), &json!(0.0)));
+}
+
 /// Flux names its objects, and deployments by their revisions.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_flux_deployed_by_digest_gets_its_commit_whatever_comes_first() {

@@ -7,7 +7,7 @@ use super::super::figures::{Figure, Figures};
 use super::Report;
 use crate::dora::Metric;
 
-const HEAD: [&str; 34] = [
+const HEAD: [&str; 38] = [
     "selection",
     "name",
     "environments",
@@ -42,6 +42,10 @@ const HEAD: [&str; 34] = [
     "merge_to_deploy_seconds",
     "merge_to_deploy_n",
     "method",
+    "per_week",
+    "median_deployment_days_per_week",
+    "failed",
+    "unplanned",
 ];
 
 /// The whole first, then each service or team.
@@ -107,7 +111,14 @@ fn cells(metric: Metric, figure: &Figure, edition: &str) -> Vec<String> {
         number(figure.median),
         count(figure.partial),
     ];
-    before.into_iter().chain(stages.into_iter().flatten()).chain([harmless(&figure.method)]).collect()
+    let after = [
+        harmless(&figure.method),
+        number(figure.per_week),
+        number(figure.median_deployment_days_per_week),
+        count(figure.failed),
+        count(figure.unplanned),
+    ];
+    before.into_iter().chain(stages.into_iter().flatten()).chain(after).collect()
 }
 
 /// Text from outside: what a spreadsheet would take for a formula gets an apostrophe before it

@@ -65,6 +65,8 @@ struct Summary {
     time_zone: String,
     selection: About,
     benchmark_edition: String,
+    #[serde(default)]
+    deployed_elsewhere: Vec<String>,
     metrics: Figures,
 }
 

@@ -108,7 +108,8 @@ fn about(report: &Report) -> Vec<(&'static str, String)> {
     let minute = |at| local(at, &summary.time_zone, "%Y-%m-%d %H:%M");
     let environments = match summary.selection.environments.join(", ") {
         none if none.is_empty() => "none is known".to_owned(),
-        names => names,
+        names if summary.deployed_elsewhere.is_empty() => names,
+        names => format!("{names}: nothing yet, but in {}", summary.deployed_elsewhere.join(", ")),
     };
     vec![
         ("Period", format!("{} to {}", minute(summary.from), minute(summary.to))),

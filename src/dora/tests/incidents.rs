@@ -21,6 +21,8 @@ fn several_incidents_of_one_deployment_are_one_failure_and_one_interval() {
     assert_eq!(figures.mean_time_to_recovery.value, Some(32.5 * 60.0));
 }
 
+/// Apache `DevLake`'s issue 4610 settles what is counted: deployments that caused failures, of all
+/// deployments, not incidents.
 #[test]
 fn one_incident_of_several_deployments_makes_each_of_them_failed() {
     let mut story = Story::versions(&["1", "2", "3"]);
@@ -82,6 +84,8 @@ fn an_unknown_deployment_is_waited_for_and_nobody_is_blamed_instead() {
     assert_eq!(story.failed(), ["d2"]);
 }
 
+/// GitLab's handbook, "Incident Metrics": times to recovery are of incidents that were resolved; the
+/// others are not over, and so neither zero nor as long as they last by now.
 #[test]
 fn never_restored_counts_as_failed_and_stays_open_with_its_age() {
     let mut story = Story::versions(&["1", "2"]);

@@ -34,6 +34,20 @@ fn one_of_four_deployments_is_a_quarter() {
     assert_eq!((figure.value, figure.n), (Some(0.25), 4));
 }
 
+/// GitLab's issue 444295: of ten deployments, one a day, two have an incident each: 0.2. Where both
+/// incidents are of the first day, GitLab says 0.2 still; "the correct answer should be 0.1".
+#[test]
+fn two_incidents_of_one_deployment_of_ten_are_a_tenth() {
+    let rate = |days: [u32; 2]| {
+        let mut story = on_days(1..=10);
+        resolved(&mut story, "i1", days[0], "10:30", "11:00");
+        resolved(&mut story, "i2", days[1], "12:00", "12:30");
+        story.figures().change_fail_rate.value
+    };
+    assert_eq!(rate([1, 10]), Some(0.2));
+    assert_eq!(rate([1, 1]), Some(0.1));
+}
+
 /// Four Keys' query for it divides incidents by distinct changes, so that a failed deployment of many
 /// changes weighs less than one of few. The definition above it speaks of deployments, and so does
 /// DevPulse.

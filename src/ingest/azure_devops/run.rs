@@ -107,6 +107,8 @@ struct Known {
     commit: Option<String>,
     started_at: Option<Timestamp>,
     url: Option<String>,
+    /// It may be run again under the same id.
+    again: bool,
 }
 
 /// The outcome; `None` where nothing was deployed.
@@ -162,6 +164,7 @@ pub fn stage(changed: StageChanged<'_>, event: &Event<'_>, context: &Context<'_>
         commit: fitting(&own.version, SHA),
         started_at: stage.start_time.moment("/resource/stage/startTime")?,
         url: url(&[web]),
+        again: true,
     };
     let run = Run {
         system: SOURCE,
@@ -232,7 +235,7 @@ pub fn build(build: Build<'_>, event: &Event<'_>, context: &Context<'_>) -> Resu
         version: version_of(&branch).or_else(|| version_of(&number)),
         commit: fitting(&build.source_version, SHA).or_else(|| old.map(str::to_owned)),
         started_at: build.start_time.moment("/resource/startTime")?,
-        url: None,
+        ..Known::default()
     };
     let repository = match build.repository {
         Field::Given(address) => repository_of(&text(address.url)),
@@ -261,7 +264,9 @@ fn deployment(run: Run, known: Known, event: &Event<'_>, context: &Context<'_>) 
         return Ok(Reading::skipped(Skip::NotConfigured, words));
     };
     let time = run.time;
-    let Known { version, commit, started_at, url } = known;
-    let deployed = DeploymentEvent { version, commit, started_at, url, ..run.deployment(environment, context) };
+    let Known { version, commit, started_at, url, again } = known;
+    let sighting = if again { run.sighting(context.settings) } else { None };
+    let deployed =
+        DeploymentEvent { version, commit, started_at, url, sighting, ..run.deployment(environment, context) };
     Ok(Reading::Facts(vec![fact(DeliveryEvent::Deployment(deployed), Some(time), context.received_at, event.body)?]))
 }

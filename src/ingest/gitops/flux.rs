@@ -70,11 +70,17 @@ pub fn parse(body: &str, context: &Context<'_, Labelled>) -> Result<Reading, Fau
     let name = involved.name.needed("/involvedObject/name", NAME, "which one is it?")?;
     let namespace = involved.namespace.within("/involvedObject/namespace", NAME)?.unwrap_or_default();
     let outcome = if step.outcome == DeploymentOutcome::Succeeded { "succeeded" } else { "failed" };
+    let cluster = event.about("cluster").filter(|cluster| NAME.check(cluster).is_ok()).map(str::to_owned);
     let object = format!("{kind}/{namespace}/{name}");
+    let object = cluster.as_ref().map_or_else(|| object.clone(), |cluster| format!("{cluster}/{object}"));
     let sighting = step.reached.map(|reached| Sighting { object: object.clone(), reached });
     // Retries of one event have its time; of what is told once the outcome is enough.
     let moment = sighting.as_ref().map_or_else(String::new, |_| time.to_string());
-    let deployment = event.deployment((&name, &namespace), step, time, context);
+    let mut deployment = event.deployment((&name, &namespace), step, time, context);
+    if let Some(cluster) = cluster {
+        // Each goes through the versions by itself, whatever the others run.
+        deployment.place = Some(format!("{}/{cluster}", deployment.place()));
+    }
     let id = format!("{object}/{}", deployment.key.id);
     // Clusters that follow one repository have objects of the same names.
     let (service, place) = (deployment.service.clone(), deployment.place().to_owned());

@@ -45,6 +45,14 @@ impl Arranged {
     pub fn view(&self) -> View<'_> {
         View { months: &self.months, rest: select(&self.rest.rows, &self.scope, self.first) }
     }
+
+    /// Where nothing was ever deployed to the environments of the scope: the others that something was.
+    pub fn elsewhere(&self) -> BTreeSet<String> {
+        if self.first.is_some() {
+            return BTreeSet::new();
+        }
+        self.rest.deployed_elsewhere(&self.scope.wanted, &self.scope.environments)
+    }
 }
 
 impl View<'_> {

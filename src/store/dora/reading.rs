@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::NO_SERVICE;
+use super::Wanted;
 use super::places::{Place, Places};
 use crate::dora::Rules;
 use crate::dora::month::Month;
@@ -45,6 +46,13 @@ impl Reading {
     pub fn deployed(&self) -> impl Iterator<Item = (&str, &str)> {
         let deployed = self.places.iter().filter(|(_, place)| place.first_deployment_at.is_some());
         deployed.map(|((service, environment), _)| (service.as_str(), environment.as_str()))
+    }
+
+    /// The configured names of environments that have deployments of the wanted services, but for these.
+    pub fn deployed_elsewhere(&self, wanted: &Wanted, environments: &BTreeSet<String>) -> BTreeSet<String> {
+        let deployed = self.deployed().filter(|(service, _)| wanted.contains(service));
+        let names = deployed.map(|(_, raw)| self.rules.environment(raw).0);
+        names.filter(|name| !environments.contains(*name)).map(str::to_owned).collect()
     }
 
     /// The places of a service, by the environment's name in the events.
