@@ -43,6 +43,9 @@ pub struct Figure {
     pub target: Option<Target>,
     /// The value of the period of the same length just before.
     pub previous: Option<f64>,
+    /// Why that is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_reason: Option<NoValue>,
     /// How many were left out, by reason; `explain` lists them.
     #[schema(value_type = BTreeMap<String, u64>)]
     pub excluded: BTreeMap<Reason, u64>,
@@ -162,7 +165,9 @@ impl Figures {
     #[must_use]
     pub fn with_previous(mut self, before: Tallies, first: Option<Timestamp>, question: &Question) -> Self {
         for (metric, mut tally) in Metric::ALL.into_iter().zip(before.of) {
-            self.get_mut(metric).previous = value(metric, &mut tally, first, question).ok();
+            let found = value(metric, &mut tally, first, question);
+            let figure = self.get_mut(metric);
+            (figure.previous, figure.previous_reason) = (found.ok(), found.err());
         }
         self
     }
@@ -171,7 +176,8 @@ impl Figures {
     #[must_use]
     pub fn after(mut self, before: &Self) -> Self {
         for metric in Metric::ALL {
-            self.get_mut(metric).previous = before.get(metric).value;
+            let (figure, before) = (self.get_mut(metric), before.get(metric));
+            (figure.previous, figure.previous_reason) = (before.value, before.reason);
         }
         self
     }
@@ -241,6 +247,7 @@ fn figure_of(
         band: value.and_then(|value| standards.benchmark?.band(metric, value)),
         target: standards.targets.and_then(|targets| target(targets, metric, value)),
         previous: None,
+        previous_reason: None,
         more: more(metric, &mut tally, value, question),
         excluded: tally.excluded,
     }

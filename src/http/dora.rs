@@ -11,7 +11,7 @@ use super::params::{PageParams, Params, cursor, invalid, one_of};
 use super::selection::{Asked, DoraParams, Selection, not_known};
 use super::{Caller, Problem};
 use crate::app::App;
-use crate::dora::calendar::{Period, Unit};
+use crate::dora::calendar::{Period, Unit, Window};
 use crate::dora::count::Question;
 use crate::dora::figure::{Figures, NoValue, Standards, figure, figures_of};
 use crate::dora::month::Month;
@@ -196,7 +196,7 @@ pub struct Bucket {
 
 /// Each metric per day, week or month
 ///
-/// `previous` of a bucket is the value of the bucket before it.
+/// `previous` of a bucket is the value of the bucket before it; of the first, that of the time before it.
 #[utoipa::path(tag = "dora", params(DoraParams, BucketParams), responses(
     (status = OK, body = Series),
     (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
@@ -215,7 +215,9 @@ pub async fn series(
     let question = &asked.question;
     let periods = question.calendar.periods(bucket, question.window, MAX_BUCKETS);
     let periods = periods.ok_or_else(|| invalid("bucket", "is too short for this window: at most 1000 buckets"))?;
-    let arranged = asked.arranged(&app, question.window).await?;
+    let before = periods.first().map(|first| question.calendar.before(first.window));
+    let from = before.map_or(question.window.from, |before| before.from.min(question.window.from));
+    let arranged = asked.arranged(&app, Window { from, ..question.window }).await?;
     let series = web::block(move || Series {
         from: asked.question.window.from,
         to: asked.question.window.to,
@@ -235,9 +237,12 @@ fn buckets(asked: &Asked, arranged: &Arranged, periods: &[Period]) -> Vec<Bucket
         let question = Question { window: period.window, ..asked.question };
         let tallies = view.tallies(&question, true);
         let mut metrics = figures_of(tallies, arranged.first, &question, asked.standards());
-        if let Some(before) = buckets.last() {
-            metrics = metrics.after(&before.metrics);
-        }
+        metrics = if let Some(before) = buckets.last() {
+            metrics.after(&before.metrics)
+        } else {
+            let before = question.before();
+            metrics.with_previous(view.tallies(&before, false), arranged.first, &before)
+        };
         let partial = period.partial || period.window.to > question.now;
         buckets.push(Bucket { from: period.window.from, to: period.window.to, partial, metrics });
     }

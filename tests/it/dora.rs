@@ -131,6 +131,7 @@ on_both! {
         assert_eq!(metrics["failed_deployment_recovery_time"]["value"], 370.0 * 60.0);
         assert_eq!(metrics["mean_time_to_recovery"]["value"], 30.0 * 60.0);
         assert_eq!(metrics["mean_time_to_recovery"]["previous"], Value::Null);
+        assert_eq!(metrics["mean_time_to_recovery"]["previous_reason"], "no incident was resolved in this window");
         let explained = devpulse.get("/api/v1/dora/change_fail_rate/explain?service=checkout").await;
         let failed = explained["included"].as_array().unwrap().iter().find(|row| row["value"] == true).unwrap();
         assert_eq!(failed["deployment"]["id"], "d2");
@@ -152,6 +153,9 @@ on_both! {
         let answer = devpulse.get(&format!("/api/v1/dora?{window}")).await;
         let series = devpulse.get(&format!("/api/v1/dora/series?bucket=day&{window}")).await;
         let buckets = series["buckets"].as_array().unwrap();
+        for figure in buckets.iter().flat_map(|bucket| bucket["metrics"].as_object().unwrap().values()) {
+            assert_ne!(figure["previous"].is_null(), figure["previous_reason"].is_null(), "{figure}");
+        }
         assert_eq!((&buckets[0]["from"], &buckets[buckets.len() - 1]["to"]), (&answer["from"], &answer["to"]));
         for metric in METRICS {
             let figure = &answer["metrics"][metric];

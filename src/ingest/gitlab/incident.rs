@@ -71,7 +71,7 @@ pub fn work_item(payload: Payload<'_>, kind: &str, raw: &str, context: &Context<
         (true, false) => Relabelled::Ceased,
         _ => Relabelled::No,
     };
-    let steps = steps(&action, relabelled, &item)?;
+    let steps = steps(&action, by_type, relabelled, &item)?;
     if steps.is_empty() {
         return Ok(Reading::skipped(Skip::NoChange, format!("{action} changes nothing about the incident")));
     }
@@ -88,7 +88,7 @@ enum Relabelled {
     Ceased,
 }
 
-fn steps(action: &str, relabelled: Relabelled, item: &Item<'_>) -> Result<Vec<Step>, Fault> {
+fn steps(action: &str, by_type: bool, relabelled: Relabelled, item: &Item<'_>) -> Result<Vec<Step>, Fault> {
     let moment = |name: &str, field: &Field<Text<'_>>| field.clone().moment(format_args!("/object_attributes/{name}"));
     let needed = |name: &str, field: &Field<Text<'_>>| {
         let at = format!("/object_attributes/{name}");
@@ -108,6 +108,10 @@ fn steps(action: &str, relabelled: Relabelled, item: &Item<'_>) -> Result<Vec<St
         "update" if relabelled == Relabelled::Became => vec![Step::new(IncidentStatus::Opened, updated()?)],
         "update" if text(item.escalation_status.clone()) == "acknowledged" => {
             vec![Step::new(IncidentStatus::Acknowledged, updated()?)]
+        }
+        // Its type may be what was updated, which GitLab does not say: said again, this changes nothing.
+        "update" if by_type && text(item.state.clone()) == "opened" => {
+            vec![Step::new(IncidentStatus::Opened, created()?)]
         }
         _ => Vec::new(),
     })

@@ -74,15 +74,20 @@ fn incidents_are_known_by_type_or_label() {
         change(&mut body);
         body
     };
-    let closed = with(&|body| {
-        body["object_attributes"]["action"] = json!("close");
-        body["object_attributes"]["closed_at"] = json!("2013-12-03 18:00:00 UTC");
-    });
-    let closed = happened(&closed);
+    let closed_at_six = || {
+        with(&|body| {
+            body["object_attributes"]["action"] = json!("close");
+            body["object_attributes"]["closed_at"] = json!("2013-12-03 18:00:00 UTC");
+        })
+    };
+    let closed = happened(&closed_at_six());
     assert_eq!((closed.status, closed.time), (IncidentStatus::Resolved, time("2013-12-03T18:00:00Z")));
     let action = |action: &str| with(&|body| body["object_attributes"]["action"] = json!(action));
     assert_eq!(happened(&action("reopen")).status, IncidentStatus::Reopened);
-    assert_eq!(skipped(&action("update")).0, Skip::NoChange);
+    let promoted = happened(&action("update"));
+    assert_eq!((promoted.status, promoted.time), (IncidentStatus::Opened, time("2013-12-03T17:15:43Z")));
+    let resolved = story(&[incident(), action("update"), closed_at_six()]);
+    assert_eq!((resolved.status, resolved.resolved_at), (IncidentStatus::Resolved, Some(time("2013-12-03T18:00:00Z"))));
     let acknowledged = with(&|body| {
         body["object_attributes"]["action"] = json!("update");
         body["object_attributes"]["escalation_status"] = json!("acknowledged");

@@ -143,6 +143,7 @@ impl<'a> Asked<'a> {
             let before = self.figures(self.calendar.before(self.question.window));
             for (metric, figure) in figures.as_object_mut().unwrap() {
                 figure["previous"] = before[metric]["value"].clone();
+                figure["previous_reason"] = before[metric]["reason"].clone();
             }
             return json!({"metrics": figures});
         };

@@ -115,12 +115,16 @@ impl Case {
                         None => TestRequest::delete().uri(&path),
                     };
                     // Refused: the incident, or a deployment, has not been heard of yet.
-                    if call(request).await.0 == StatusCode::OK {
-                        let at = clock.now().micros();
+                    let (status, links) = call(request).await;
+                    if status == StatusCode::OK {
+                        // As it was kept: an id without its source was given the only one that has it.
+                        let kept =
+                            links["corrections"].as_array().and_then(|said| said.last()?["deployments"].as_array());
+                        assert!(deployments.is_none() || kept.is_some(), "{links:#}");
                         corrections.push(Correction {
-                            at,
+                            at: clock.now().micros(),
                             incident: incident.clone(),
-                            deployments: deployments.clone(),
+                            deployments: deployments.as_ref().and(kept.cloned()),
                         });
                     }
                 }
